@@ -1,0 +1,1 @@
+//! Sources: MySQL and MariaDB binlogs as files and as a service

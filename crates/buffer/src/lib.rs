@@ -1,0 +1,1 @@
+//! The Data Buffer: a durable local log of whole transactions

@@ -1,0 +1,1 @@
+//! Embedded calculator: SQL session, MySQL wire server, Flight SQL

@@ -1,0 +1,1 @@
+//! Help for tests: the oracle store, conformance suites, builders of tables and rows.

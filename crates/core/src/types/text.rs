@@ -1,0 +1,1 @@
+//! The bytes that the upstream's text protocol prints for a value.

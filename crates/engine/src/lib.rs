@@ -1,0 +1,1 @@
+//! The Magic Engine: columnar multi-version storage

@@ -1,0 +1,1 @@
+//! The Latch Service: leases, epochs and the horizon

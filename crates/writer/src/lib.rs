@@ -1,0 +1,1 @@
+//! The Magic Writer: polls, decodes, stages and publishes

@@ -1,0 +1,3 @@
+//! Tidelake: one binary, every part.
+
+fn main() {}
