@@ -1,1 +1,3 @@
-//! Embedded calculator: SQL session, MySQL wire server, Flight SQL
+//! The embedded calculator: SQL over a store engine, reached by the MySQL wire protocol and Flight SQL.
+
+pub mod session;
