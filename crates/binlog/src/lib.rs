@@ -1,1 +1,4 @@
 //! Sources: MySQL and MariaDB binlogs as files and as a service
+
+pub mod filter;
+pub mod mysql;

@@ -1,0 +1,17 @@
+//! The binlogs of MySQL and MariaDB: from bytes to transactions, and from transactions to columns.
+//!
+//! The same code reads files and the replication stream. Rooms, in the order data passes them: [`event`] headers,
+//! [`mod@format`] descriptions and checksums, [`group`] events -> transactions (with [`gtid`], [`position`], [`query`],
+//! [`statement`], [`compressed`]), [`sink`] into the Data Buffer as normalised items ([`context`]).
+
+pub mod compressed;
+pub mod context;
+pub mod event;
+pub mod format;
+pub mod group;
+pub mod gtid;
+pub mod position;
+pub mod query;
+pub mod reader;
+pub mod sink;
+pub mod statement;
