@@ -1,0 +1,24 @@
+//! Real servers for tests. Nothing here is mocked: a test that needs an upstream gets a MariaDB server of its own,
+//! on a free port with an empty data directory, and the server ends with the test.
+//!
+//! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one and how it is set.
+//! * [`SqlClient`] is the `mariadb` command line client: it prints the very bytes a user would see, of an upstream and
+//!   of Tidelake alike.
+//! * [`Process`] is any child process that dies with the test process.
+//! * [`TcpProxy`] is a network that can be cut.
+//!
+//! For tests only: everything here panics with what is wrong and what to do. A component that is missing is a failure,
+//! never a skipped test.
+
+mod client;
+mod mariadb;
+mod options;
+mod process;
+mod proxy;
+mod template;
+
+pub use client::SqlClient;
+pub use mariadb::MariaDb;
+pub use options::MariaDbOptions;
+pub use process::{Process, Signal};
+pub use proxy::TcpProxy;
