@@ -1,0 +1,98 @@
+//! Flushing: makes published rows durable now and then, and lets the buffer go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tidelake_core::ports::{Buffer, StoreEngine};
+use tidelake_core::{CommitSeq, Result};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{WriterOptions, WriterParts};
+
+/// How often the flush policy looks at the engine at least.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Flushes the engine by size and by age.
+pub struct Flusher {
+    buffer: Arc<dyn Buffer>,
+    engine: Arc<dyn StoreEngine>,
+    options: WriterOptions,
+    published: Notify,
+    /// Nothing is released before the replay of a restart has passed this: chunks there may need older transactions.
+    replay_end: CommitSeq,
+    /// For a chunk at the key's seq, transactions after the value's seq must be there if it is applied again.
+    needs: Mutex<BTreeMap<CommitSeq, CommitSeq>>,
+}
+
+impl Flusher {
+    pub(crate) fn new(parts: &WriterParts) -> Flusher {
+        Flusher {
+            buffer: parts.buffer.clone(),
+            engine: parts.engine.clone(),
+            options: parts.options.clone(),
+            published: Notify::new(),
+            replay_end: *parts.buffer.head().borrow(),
+            needs: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Something was published.
+    pub(crate) fn published(&self) {
+        self.published.notify_one();
+    }
+
+    /// Until `chunk` is durable, transactions after `after` must be kept.
+    pub(crate) fn needs(&self, chunk: CommitSeq, after: CommitSeq) {
+        let mut needs = self.needs.lock();
+        let kept = needs.entry(chunk).or_insert(after);
+        *kept = (*kept).min(after);
+    }
+
+    /// Until cancelled; then flushes a last time.
+    pub(crate) async fn run(self: Arc<Self>, cancel: CancellationToken) -> Result<()> {
+        let mut last = Instant::now();
+        while !cancel.is_cancelled() {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.published.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.is_due(last) {
+                self.flush().await?;
+                last = Instant::now();
+            }
+        }
+        self.flush().await
+    }
+
+    fn is_due(&self, last: Instant) -> bool {
+        let behind = self.engine.durable().borrow().seq < self.engine.published().borrow().seq;
+        let (bytes, limit) = self.buffer.bytes();
+        // A buffer that fills up must be let go before fetching has to wait.
+        let full = bytes > limit / 2 && last.elapsed() > Duration::from_secs(1);
+        behind
+            && (full
+                || self.engine.unflushed_bytes() >= self.options.flush_bytes
+                || last.elapsed() >= self.options.flush_interval)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        let begun = Instant::now();
+        let durable = self.engine.flush().await?;
+        metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
+        self.release(durable)
+    }
+
+    fn release(&self, durable: CommitSeq) -> Result<()> {
+        let mut needs = self.needs.lock();
+        needs.retain(|chunk, _| *chunk > durable);
+        if durable < self.replay_end {
+            return Ok(());
+        }
+        let upto = needs.values().copied().min().map_or(durable, |needed| needed.min(durable));
+        self.buffer.release(upto)
+    }
+}
