@@ -19,7 +19,8 @@ pub enum RowOp {
     Insert = 1,
     /// Copying tables only: dies if it exists.
     DeleteIfExists = 2,
-    /// Copying tables only: the row is born; a row of the same key dies.
+    /// Copying tables only: the row is born; a row of the same key dies. Without a key every row is one of its
+    /// own, so nothing dies.
     Upsert = 3,
 }
 

@@ -7,6 +7,7 @@
 pub mod arrow;
 pub mod temporal;
 pub mod text;
+pub mod widen;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,3 @@
+//! Conformance suites: one per port. Every implementation runs the whole suite of its port.
+
+pub mod store;
