@@ -1,6 +1,6 @@
--- The demo's three questions. Format: `-- title: ...` opens a query, `;` at a line's end closes it.
+-- ...` opens a query, `;` at a line's end closes it.
 
--- title: Revenue per month and main category, with the running total (last four months)
+-- Revenue per month and main category, with the running total (last four months)
 WITH monthly AS (
   SELECT DATE_FORMAT(o.ordered_at, '%Y-%m') AS month,
          COALESCE(parent.name, c.name) AS category,
@@ -23,7 +23,7 @@ SELECT month, category, orders, revenue, running_total, place
  WHERE month >= '2025-01'
  ORDER BY month, place;
 
--- title: The ten customers who spent most, and how they order
+-- The ten customers who spent most, and how they order
 WITH spent AS (
   SELECT o.customer_id,
          COUNT(*) AS orders,
@@ -40,7 +40,7 @@ SELECT c.id, c.name, c.country, c.segment, c.loyalty_points, s.orders, s.spent, 
  ORDER BY s.spent DESC, c.id
  LIMIT 10;
 
--- title: Whole transactions: what must hold between the tables at every moment
+-- Whole transactions: what must hold between the tables at every moment
 SELECT 'order total = sum of its items' AS rule, COUNT(*) AS checked,
        SUM(CASE WHEN o.total = i.amount THEN 0 ELSE 1 END) AS broken
   FROM shop.orders o

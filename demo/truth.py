@@ -52,10 +52,11 @@ def query_truth(title, statement):
 
 
 def queries(text):
-    """Pairs of title and statement; the format is described in queries.sql."""
-    for part in text.split("\n-- title: ")[1:]:
-        title, statement = part.split("\n", 1)
-        yield title, statement.strip().removesuffix(";")
+    """Pairs of title and statement: a comment line, then everything up to the semicolon."""
+    for part in text.split(";"):
+        if part.strip():
+            title, statement = part.strip().split("\n", 1)
+            yield title.removeprefix("-- "), statement
 
 
 def main():
