@@ -1,5 +1,3 @@
--- ...` opens a query, `;` at a line's end closes it.
-
 -- Revenue per month and main category, with the running total (last four months)
 WITH monthly AS (
   SELECT DATE_FORMAT(o.ordered_at, '%Y-%m') AS month,
