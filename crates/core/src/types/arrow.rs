@@ -44,6 +44,19 @@ pub fn data_type(ty: &UpstreamType) -> DataType {
     }
 }
 
+/// True if arrays of `data_type` hold stored values of this upstream type: the stored Arrow type itself, another
+/// layout of the same strings or bytes, or a dictionary of these. False tells that an expression changed the
+/// values but kept the field's metadata.
+#[must_use]
+pub fn holds_stored_form(ty: &UpstreamType, data_type: &DataType) -> bool {
+    match (self::data_type(ty), data_type) {
+        (_, DataType::Dictionary(_, values)) => holds_stored_form(ty, values),
+        (DataType::Utf8, DataType::LargeUtf8 | DataType::Utf8View)
+        | (DataType::Binary, DataType::LargeBinary | DataType::BinaryView) => true,
+        (stored, found) => stored == *found,
+    }
+}
+
 /// The Arrow field of a column: its name, stored type, nullability, upstream type and field id.
 #[must_use]
 pub fn field(column: &ColumnDef) -> Field {

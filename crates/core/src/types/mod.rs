@@ -2,12 +2,14 @@
 //! Arrow, for text, for order and for the MySQL wire. Nobody else matches on type names.
 //!
 //! Rooms: [`arrow`] upstream type -> Arrow type and field; [`temporal`] days and microseconds with a place for
-//! zero and partial dates; [`text`] the bytes the upstream's text protocol prints.
+//! zero and partial dates; [`text`] the bytes the upstream's text protocol prints;
+//! [`wire`] what the MySQL protocol says of a column.
 
 pub mod arrow;
 pub mod temporal;
 pub mod text;
 pub mod widen;
+pub mod wire;
 
 use serde::{Deserialize, Serialize};
 
