@@ -1,4 +1,5 @@
 //! Sources: MySQL and MariaDB binlogs as files and as a service
 
+pub mod file;
 pub mod filter;
 pub mod mysql;

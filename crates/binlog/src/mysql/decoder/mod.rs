@@ -1,0 +1,207 @@
+//! Buffered transactions -> steps for an engine.
+//!
+//! Row images collect in one open batch per table, across transactions; a schema change closes all of them first, so
+//! that steps stay in stream order. What cannot be decoded for one table stops that table ([`stop`]); statements are in
+//! [`statements`], ROLLBACKs inside logged transactions in [`undo`], names against the catalog in [`tables`].
+
+pub mod port;
+mod statements;
+mod stop;
+mod tables;
+mod undo;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
+use tidelake_core::types::text::ServerFlavor;
+use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId};
+
+use self::port::{DdlContext, DdlOutcome};
+use self::tables::MappedTables;
+use self::undo::UndoLog;
+use super::compressed::MAX_EVENT;
+use super::context::{Item, TransactionContext, widen};
+use super::event::EventType;
+use super::group::PayloadEvents;
+use super::query::QueryForm;
+use super::reader::Malformed;
+use super::rows::{RowsEvent, TableWriter};
+use crate::filter::TableFilter;
+
+/// What to do with rows of a wanted table that the catalog does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownTables {
+    /// Leave them out: the initial copy will bring the table (sources with a copy).
+    Ignore,
+    /// Put a stopped table into the catalog, with the reason: its CREATE TABLE is missing (sources of files).
+    Stop,
+}
+
+/// What DDL means for the catalog: `crate::ddl::changes`, or a stand-in in tests.
+pub type DdlInterpreter = fn(&str, &DdlContext<'_>, &Catalog) -> DdlOutcome;
+
+/// Decodes what a [`TransactionGrouper`](super::group::TransactionGrouper) made of a MySQL or MariaDB binlog.
+pub struct BinlogDecoder {
+    filter: TableFilter,
+    unknown: UnknownTables,
+    interpret: DdlInterpreter,
+    maps: MappedTables,
+    writers: BTreeMap<TableId, TableWriter>,
+    steps: Vec<DecodedStep>,
+    /// Bytes of the row images in `steps`.
+    step_bytes: usize,
+}
+
+/// The transaction being decoded.
+struct Current<'t> {
+    seq: CommitSeq,
+    position: &'t SourcePosition,
+    context: TransactionContext,
+    /// Where the current event ends in its file.
+    offset: u64,
+    catalog: &'t mut Catalog,
+    undo: UndoLog,
+}
+
+impl Current<'_> {
+    fn place(&self) -> String {
+        format!("{} before offset {}", self.context.file, self.offset)
+    }
+
+    fn corrupt(&self, reason: Malformed) -> Error {
+        reason.at(self.place())
+    }
+
+    fn flavor(&self) -> ServerFlavor {
+        self.context.flavor
+    }
+}
+
+impl BinlogDecoder {
+    /// A decoder of the wanted tables' changes, with this reading of DDL.
+    #[must_use]
+    pub fn with_interpreter(filter: TableFilter, unknown: UnknownTables, interpret: DdlInterpreter) -> BinlogDecoder {
+        BinlogDecoder {
+            filter,
+            unknown,
+            interpret,
+            maps: MappedTables::default(),
+            writers: BTreeMap::new(),
+            steps: Vec::new(),
+            step_bytes: 0,
+        }
+    }
+
+    fn event(&mut self, kind: EventType, body: &Bytes, current: &mut Current<'_>) -> Result<()> {
+        match kind {
+            EventType::TABLE_MAP => self.on_table_map(body, current),
+            EventType::PARTIAL_UPDATE_ROWS => self.on_partial_rows(body, current),
+            kind if kind.is_rows() => self.on_rows(kind, body, current),
+            EventType::QUERY => self.on_query(body, QueryForm::Plain, current),
+            EventType::MARIADB_QUERY_COMPRESSED => self.on_query(body, QueryForm::Compressed, current),
+            EventType::EXECUTE_LOAD_QUERY => self.on_query(body, QueryForm::Load, current),
+            EventType::TRANSACTION_PAYLOAD => self.on_payload(body, current),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_payload(&mut self, body: &Bytes, current: &mut Current<'_>) -> Result<()> {
+        let mut events = PayloadEvents::open(body).map_err(|e| current.corrupt(e))?;
+        while let Some((header, body)) = events.next(MAX_EVENT).map_err(|e| current.corrupt(e))? {
+            if header.kind == EventType::TRANSACTION_PAYLOAD {
+                return Err(current.corrupt(Malformed::because("a transaction payload inside another one")));
+            }
+            self.event(header.kind, &Bytes::from(body), current)?;
+        }
+        Ok(())
+    }
+
+    fn on_rows(&mut self, kind: EventType, body: &Bytes, current: &mut Current<'_>) -> Result<()> {
+        let event = RowsEvent::parse(kind, body, current.context.table_id_len).map_err(|e| current.corrupt(e))?;
+        if event.columns == 0 && event.rows.is_empty() {
+            return Ok(()); // only ends its statement
+        }
+        let mapped = self.maps.of_event(event.table_id, current.seq).ok_or_else(|| {
+            current.corrupt(Malformed::new(format!("rows of table number {} without its table map", event.table_id)))
+        })?;
+        current.undo.remember(kind, body, &mapped);
+        for target in mapped.active() {
+            let (steps, step_bytes) = (&mut self.steps, &mut self.step_bytes);
+            let writer = match self.writers.entry(target.table()) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(TableWriter::new(&target.plan.def)?),
+            };
+            let appended = writer.append_rows(&event, &target.plan, current.seq, target.ops, |batch| {
+                *step_bytes += batch.rows.get_array_memory_size();
+                steps.push(DecodedStep::Rows(batch));
+            });
+            if let Err(reason) = appended {
+                let reason = format!("{reason} ({})", current.place());
+                self.stop(target.table(), reason, current)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_partial_rows(&mut self, body: &Bytes, current: &mut Current<'_>) -> Result<()> {
+        let id =
+            super::table_map::TableMap::id_of(body, current.context.table_id_len).map_err(|e| current.corrupt(e))?;
+        let mapped = self.maps.of_event(id, current.seq).ok_or_else(|| {
+            current.corrupt(Malformed::new(format!("rows of table number {id} without its table map")))
+        })?;
+        for target in mapped.active() {
+            let place = current.place();
+            let reason = format!(
+                "a row event with partial JSON ({place}): set binlog_row_value_options='' on the upstream (globally, and in every session)"
+            );
+            self.stop(target.table(), reason, current)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over all open batches.
+    fn close_batches(&mut self) -> Result<()> {
+        for writer in self.writers.values_mut() {
+            if let Some(batch) = writer.finish()? {
+                self.step_bytes += batch.rows.get_array_memory_size();
+                self.steps.push(DecodedStep::Rows(batch));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TransactionDecoder for BinlogDecoder {
+    fn decode(&mut self, transaction: BufferedTransaction, catalog: &mut Catalog) -> Result<()> {
+        let BufferedTransaction { seq, position, payload, .. } = transaction;
+        let BufferedPayload::Events(mut events) = payload else {
+            return Err(Error::Internal("a control record is not for the binlog decoder".into()));
+        };
+        let place = position.to_string();
+        let first = events.next().ok_or_else(|| Error::corrupt(&place, "buffered transaction without events"))??;
+        let context = TransactionContext::decode(&first).map_err(|e| e.at(&place))?;
+        // another writer of the catalog may have altered a table since
+        self.writers.retain(|id, w| {
+            w.bytes() > 0 || catalog.tables.get(id).is_some_and(|e| std::sync::Arc::ptr_eq(&e.def, w.def()))
+        });
+        let mut current =
+            Current { seq, position: &position, offset: context.start, context, catalog, undo: UndoLog::default() };
+        for item in events {
+            let item = Item::parse(item?, &place)?;
+            current.offset = widen(item.header.end_log_pos, current.offset);
+            self.event(item.header.kind, &item.body, &mut current)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<Vec<DecodedStep>> {
+        self.close_batches()?;
+        self.step_bytes = 0;
+        Ok(std::mem::take(&mut self.steps))
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.step_bytes + self.writers.values().map(TableWriter::bytes).sum::<usize>()
+    }
+}

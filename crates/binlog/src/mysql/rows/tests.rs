@@ -1,0 +1,93 @@
+//! Values at the edges of their types, in the bytes that servers write.
+
+use tidelake_core::types::temporal::{TIME_MAX_US, day_number, join_micros, zero_micros};
+
+use super::charset::Charset;
+use super::*;
+
+fn reader(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect()
+}
+
+#[test]
+fn decimals() {
+    let narrow = |hex: &str, p, s| decimal::narrow(&mut Reader::new(&reader(hex)), p, s).expect(hex);
+    // -1234567890.1234 as decimal(14,4), the example in the server's source
+    assert_eq!(narrow("7ef204c72dfb2d", 14, 4), -12_345_678_901_234);
+    assert_eq!(narrow("810dfb38d204d2", 14, 4), 12_345_678_901_234);
+    assert_eq!(narrow("80", 1, 0), 0);
+    assert_eq!(decimal::json_text(&reader("02018000")), Ok("0.0".to_owned()));
+    assert_eq!(decimal::json_text(&reader("02017efe")), Ok("-1.1".to_owned()));
+    assert!(decimal::narrow(&mut Reader::new(&reader("ff")), 1, 0).is_err(), "127 is no digit");
+}
+
+#[test]
+fn times_reach_their_limits() {
+    let time = |hex: &str, fsp| temporal::time2(&mut Reader::new(&reader(hex)), fsp).expect(hex);
+    assert_eq!(time("800000", 0), 0);
+    assert_eq!(time("7fffff", 0), -1_000_000);
+    assert_eq!(time("7ffffff1", 1), -150_000);
+    assert_eq!(time("7fffffffffff", 6), -1);
+    assert_eq!(time("b46efb0f423f", 6), TIME_MAX_US);
+    assert_eq!(
+        temporal::time_old(&mut Reader::new(&(-8_385_959i32).to_le_bytes()[..3]), 0),
+        Ok(-(TIME_MAX_US / 1_000_000 * 1_000_000))
+    );
+    assert!(temporal::time2(&mut Reader::new(&reader("ffffff")), 0).is_err());
+}
+
+#[test]
+fn dates_without_a_calendar_are_kept() {
+    let datetime = |hex: &str| temporal::datetime2(&mut Reader::new(&reader(hex)), 0);
+    assert_eq!(datetime("8000000000"), Ok(zero_micros()));
+    assert_eq!(datetime("99b2000000"), Ok(join_micros(day_number(2024, 0, 0), 0)));
+    assert!(datetime("0000000000").is_err());
+    let old = 20_240_231_235_959u64.to_le_bytes();
+    let day_us = ((23 * 60 + 59) * 60 + 59) * 1_000_000;
+    assert_eq!(temporal::datetime_old(&mut Reader::new(&old), 0), Ok(join_micros(day_number(2024, 2, 31), day_us)));
+    assert_eq!(temporal::timestamp2(&mut Reader::new(&[0; 4]), 0), Ok(zero_micros()));
+}
+
+#[test]
+fn json_numbers_print_as_the_server_prints_them() {
+    let text = |value: f64| {
+        let mut out = String::new();
+        let bytes = [&[11u8][..], &value.to_le_bytes()].concat();
+        json::write_text(&bytes, &mut out).expect("a double");
+        out
+    };
+    assert_eq!(text(1.0), "1.0");
+    assert_eq!(text(-0.0), "-0.0");
+    assert_eq!(text(1e300), "1e300");
+    assert_eq!(text(123_456_789_012_345.0), "123456789012345.0");
+    assert_eq!(text(1e15), "1e15");
+    assert_eq!(text(1e-5), "0.00001");
+    assert_eq!(text(1.25e-20), "1.25e-20");
+}
+
+#[test]
+fn json_that_overlaps_itself_ends() {
+    // an array whose two elements are the array itself, as deep as one likes
+    let mut out = String::new();
+    let array = [2u8, 2, 0, 10, 0, 2, 0, 0, 2, 0, 0];
+    assert!(json::write_text(&array, &mut out).is_err());
+    assert!(out.len() < 4096);
+}
+
+#[test]
+fn charsets() {
+    let text = |name: &str, bytes: &[u8]| {
+        let charset = Charset::named(name).expect(name);
+        let mut scratch = String::new();
+        charset.decode(bytes, &mut scratch).map(str::to_owned)
+    };
+    assert_eq!(text("latin1", b"\xe4\x80"), Ok("ä€".to_owned()));
+    assert_eq!(text("cp850", b"\x84"), Ok("ä".to_owned()));
+    assert_eq!(text("utf16", b"\xd8\x34\xdd\x1e"), Ok("𝄞".to_owned()));
+    assert_eq!(text("utf16le", b"\x34\xd8\x1e\xdd"), Ok("𝄞".to_owned()));
+    assert_eq!(text("utf32", b"\0\x01\xf9\x80"), Ok("🦀".to_owned()));
+    assert_eq!(text("gbk", b"\xd6\xd0"), Ok("中".to_owned()));
+    assert_eq!(text("swe7", b"[a"), Ok("Äa".to_owned()));
+    assert!(text("utf8mb4", b"\xff").is_err());
+    assert!(Charset::named("filename").is_none());
+}
