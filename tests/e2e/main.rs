@@ -1,0 +1,24 @@
+//! Tidelake as its users meet it: the real binary against real MariaDB servers, over its real listeners.
+//!
+//! Help: [`tidelake`] is the process, [`load`] keeps transactions coming at the upstream, [`bank`], [`store`] and [`kinds`]
+//! are what they do, [`audit`] reads the replica all the time and checks what must hold in every snapshot,
+//! [`compare`] compares all contents at a quiet moment. All other modules are scenarios.
+
+mod audit;
+mod bank;
+mod compare;
+mod kinds;
+mod load;
+mod store;
+mod tidelake;
+
+mod bad_input;
+mod crashes;
+mod demo;
+mod files;
+mod freshness;
+mod interval;
+mod mirror;
+mod network;
+mod schema_changes;
+mod shutdown;

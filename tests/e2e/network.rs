@@ -1,0 +1,75 @@
+//! Upstreams that go away: restarts, frozen servers, cut lines.
+
+use std::time::Duration;
+
+use tidelake_testkit::{MariaDb, MariaDbOptions, TcpProxy};
+
+use crate::audit::Auditor;
+use crate::compare::assert_same_contents;
+use crate::crashes::wait_copied;
+use crate::load::{Load, Workload};
+use crate::tidelake::{Tidelake, wait_for};
+use crate::{bank, store};
+
+fn clients() -> Vec<Box<dyn Workload>> {
+    vec![Box::new(bank::Teller(1)), Box::new(store::Clerk::new(1))]
+}
+
+#[test]
+fn an_upstream_that_restarts_or_is_killed_is_followed_again() {
+    let mut upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&(bank::setup() + &store::setup()));
+    let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
+    wait_copied(&tidelake);
+    let auditor = Auditor::start(tidelake.address());
+    let load = Load::start(&upstream, clients(), Duration::from_millis(5));
+    std::thread::sleep(Duration::from_secs(1));
+    upstream.restart();
+    std::thread::sleep(Duration::from_secs(1));
+    upstream.kill9();
+    std::thread::sleep(Duration::from_millis(500));
+    upstream.restart();
+    upstream.execute("FLUSH BINARY LOGS");
+    std::thread::sleep(Duration::from_secs(1));
+    load.stop();
+    assert_same_contents(&upstream, &tidelake);
+    assert!(auditor.finish().bank > 5);
+}
+
+#[test]
+fn a_cut_line_is_mended_in_the_copy_and_in_the_stream() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&(bank::setup() + &store::setup()));
+    let proxy = TcpProxy::start(upstream.port());
+    let source = format!("mysql://tidelake:tide@127.0.0.1:{}", proxy.port());
+    let load = Load::start(&upstream, clients(), Duration::from_millis(5));
+    let tidelake = Tidelake::run(&source, &["--interval", "20ms", "--copy-chunk-rows", "500"]);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(300));
+        proxy.reset();
+    }
+    wait_copied(&tidelake);
+    proxy.cut();
+    wait_for("the lost line in the status", Duration::from_secs(30), || {
+        (tidelake.status()["source"]["state"] == "reconnecting").then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    proxy.heal();
+    load.stop();
+    assert_same_contents(&upstream, &tidelake);
+    assert_eq!(tidelake.status()["source"]["state"], "streaming");
+}
+
+#[test]
+fn a_frozen_upstream_hurts_nobody() {
+    let mut upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&bank::setup());
+    let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
+    wait_copied(&tidelake);
+    upstream.freeze();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(tidelake.client().batch_text("SELECT COUNT(*) FROM bank.accounts"), b"200\n");
+    upstream.thaw();
+    upstream.execute("UPDATE bank.clock SET ticks = 41 WHERE teller = 1");
+    assert_eq!(tidelake.latest("SELECT ticks FROM bank.clock WHERE teller = 1"), b"41\n");
+}

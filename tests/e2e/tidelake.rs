@@ -1,0 +1,216 @@
+//! The process under test: its data directory, its ports, its status.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+use tidelake_testkit::{Process, Signal, SqlClient};
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// Ports in use, as the process itself tells.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Ports {
+    pub mysql: u16,
+    pub http: u16,
+    pub flight: u16,
+}
+
+/// Where the process listens now; `None` while it is down. Ports change at every start.
+#[derive(Clone, Debug, Default)]
+pub struct Address(Arc<Mutex<Option<Ports>>>);
+
+impl Address {
+    /// A server that is no Tidelake, to try readers on.
+    pub fn of_upstream(port: u16) -> Address {
+        Address(Arc::new(Mutex::new(Some(Ports { mysql: port, http: 0, flight: 0 }))))
+    }
+
+    pub fn get(&self) -> Option<Ports> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, ports: Option<Ports>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ports;
+    }
+}
+
+/// One Tidelake with its data directory, over all its starts. Killed and removed when dropped.
+pub struct Tidelake {
+    home: TempDir,
+    args: Vec<String>,
+    address: Address,
+    process: Option<Process>,
+}
+
+impl Tidelake {
+    /// `tidelake run --source SOURCE OPTIONS...`, up and listening.
+    pub fn run(source: &str, options: &[&str]) -> Tidelake {
+        let mut tidelake = Tidelake::prepare(&["run", "--source", source], options);
+        tidelake.restart();
+        tidelake
+    }
+
+    /// `tidelake demo OPTIONS...`, up and listening.
+    pub fn demo(options: &[&str]) -> Tidelake {
+        let mut tidelake = Tidelake::prepare(&["demo"], options);
+        tidelake.restart();
+        tidelake
+    }
+
+    /// The same without starting it.
+    pub fn prepare(command: &[&str], options: &[&str]) -> Tidelake {
+        let home = tempfile::Builder::new().prefix("tidelake-e2e-").tempdir().expect("a temporary directory");
+        let mut args: Vec<String> = command.iter().chain(options).map(|&arg| arg.to_owned()).collect();
+        for listener in ["--mysql-listen", "--http-listen", "--flight-listen"] {
+            args.extend([listener.to_owned(), "127.0.0.1:0".to_owned()]);
+        }
+        let path = |name: &str| home.path().join(name).display().to_string();
+        args.extend(["--data-dir".to_owned(), path("data"), "--ports-file".to_owned(), path("ports.json")]);
+        Tidelake { home, args, address: Address::default(), process: None }
+    }
+
+    /// Gives another value to an option that is set already.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == name).expect("an option that is set");
+        value.clone_into(&mut self.args[at + 1]);
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// Where it listens, for threads that outlive a restart.
+    pub fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    /// Starts the process without waiting for it.
+    pub fn spawn(&mut self) {
+        self.address.set(None);
+        // Of an earlier start, if there was one.
+        let _ = std::fs::remove_file(self.ports_file());
+        self.process = Some(Process::start(Path::new(BINARY), &self.args, &self.log_file()));
+    }
+
+    /// Waits until it listens.
+    pub fn wait_ports(&mut self) {
+        let begin = Instant::now();
+        while begin.elapsed() < READY_LIMIT {
+            if let Ok(text) = std::fs::read_to_string(self.ports_file()) {
+                self.address.set(Some(serde_json::from_str(&text).expect("the ports file is JSON")));
+                return;
+            }
+            let ended = self.process.as_mut().expect("spawned").ended();
+            assert!(ended.is_none(), "tidelake ended instead of listening ({ended:?}):\n{}", self.printed());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("tidelake does not listen after {READY_LIMIT:?}:\n{}", self.printed());
+    }
+
+    /// Starts it (again) on its data directory and waits until it listens.
+    pub fn restart(&mut self) {
+        self.spawn();
+        self.wait_ports();
+    }
+
+    /// SIGKILL.
+    pub fn kill9(&mut self) {
+        self.address.set(None);
+        self.process = None;
+    }
+
+    /// Ctrl-C; waits for the end.
+    pub fn interrupt(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("running");
+        process.signal(Signal::Interrupt);
+        let status = process.wait(END_LIMIT);
+        self.address.set(None);
+        status
+    }
+
+    /// Waits for an end that it comes to by itself.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        self.process.take().expect("running").wait(END_LIMIT)
+    }
+
+    /// Ports in use.
+    pub fn ports(&self) -> Ports {
+        self.address.get().unwrap_or_else(|| panic!("tidelake is not listening:\n{}", self.printed()))
+    }
+
+    /// The command line client of any MySQL user.
+    pub fn client(&self) -> SqlClient {
+        SqlClient::root(self.ports().mysql)
+    }
+
+    /// Bytes of an answer that has everything the upstream has committed before.
+    pub fn latest(&self, sql: &str) -> Vec<u8> {
+        self.try_latest(sql).unwrap_or_else(|e| panic!("{sql}\n{e}\nstatus {}\n{}", self.status(), self.printed()))
+    }
+
+    /// The same, or the client's complaint.
+    pub fn try_latest(&self, sql: &str) -> Result<Vec<u8>, String> {
+        self.client().try_batch_text(&format!("SET tidelake_freshness = 'latest'; SET time_zone = '+00:00'; {sql}"))
+    }
+
+    /// `GET /api/v1/status`.
+    pub fn status(&self) -> serde_json::Value {
+        let url = format!("http://127.0.0.1:{}/api/v1/status", self.ports().http);
+        let mut answer = ureq::get(&url).call().unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.printed()));
+        answer.body_mut().read_json().expect("the status is JSON")
+    }
+
+    /// A path of the HTTP listener: code and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://127.0.0.1:{}{path}", self.ports().http);
+        let mut answer = agent.get(&url).call().unwrap_or_else(|e| panic!("GET {url}: {e}"));
+        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
+    }
+
+    /// Everything it printed, over all starts.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.home.path().join("tidelake.log")
+    }
+
+    fn ports_file(&self) -> PathBuf {
+        self.home.path().join("ports.json")
+    }
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidelake");
+
+/// A command that ends by itself.
+pub fn tidelake(args: &[&str]) -> Output {
+    Command::new(BINARY).args(args).output().expect("the binary under test starts")
+}
+
+/// Its standard output; panics unless it ended well.
+pub fn tidelake_prints(args: &[&str]) -> String {
+    let output = tidelake(args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tidelake {args:?} failed: {error}");
+    String::from_utf8(output.stdout).expect("output is UTF-8")
+}
+
+/// Asks again and again until there is an answer.
+pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begin.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
