@@ -3,3 +3,4 @@
 pub mod file;
 pub mod filter;
 pub mod mysql;
+pub mod service;

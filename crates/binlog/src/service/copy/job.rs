@@ -1,0 +1,255 @@
+//! The copy of one table, from where it was left.
+//!
+//! A fresh copy reads its position *before* the schema: a schema change that comes between is later in the stream and
+//! drops the copy, which then begins again. A chunk is appended only once the stream has read up to the chunk's own
+//! position, and the end of the copy only once it has read up to the upstream's head: whatever the rows already contain
+//! is in the buffer before them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row, Value};
+use rand::Rng;
+use tidelake_core::control::{self, ControlRecord};
+use tidelake_core::ports::{Buffer, StoreEngine};
+use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableName, TableState};
+
+use super::super::Shared;
+use super::super::history::{self, text};
+use super::super::server::UpstreamServer;
+use super::super::tables::{self, quoted_name};
+use super::columns::RowBuilder;
+use super::cursor::Cursor;
+use super::select::chunk_sql;
+use super::snapshot::SnapshotKind;
+use super::wait;
+
+/// How a copy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JobEnd {
+    /// All rows are in the replica.
+    Done,
+    /// A schema change dropped it: it must begin again.
+    Dropped,
+}
+
+/// Copies one table. Ends with an error whenever something breaks; run again, it goes on where it was.
+pub(super) struct Job {
+    pub shared: Arc<Shared>,
+    pub engine: Arc<dyn StoreEngine>,
+    pub buffer: Arc<dyn Buffer>,
+    pub name: TableName,
+}
+
+/// A copy that has begun.
+struct Copying {
+    copy_id: u64,
+    def: Arc<TableDef>,
+    cursor: Cursor,
+    /// The seq of its CopyBegin: once it is published, the catalog shows whether the copy is still wanted.
+    begun: CommitSeq,
+}
+
+impl Copying {
+    fn has_key(&self) -> bool {
+        !self.def.key.is_empty()
+    }
+}
+
+impl Job {
+    /// Copies the table to its end.
+    ///
+    /// # Errors
+    /// Whatever the upstream or the buffer answers.
+    pub async fn run(&self) -> Result<JobEnd> {
+        let connector = &self.shared.connector;
+        let mut conn = connector.connect().await?;
+        let server = UpstreamServer::detect(connector, &mut conn).await?;
+        let facts = tables::facts(connector, &mut conn, &self.name).await?;
+        let facts = facts.ok_or_else(|| Error::NotFound(format!("upstream table {}", self.name)))?;
+        let kind = SnapshotKind::of(&server, &facts);
+        let (mut copying, mut snapshot) = match self.unfinished()? {
+            Some(copying) => (copying, None),
+            None => {
+                let at = kind.open(connector, &mut conn, &server, &self.name).await?;
+                (self.begin(&mut conn, &server, &at).await?, Some(at))
+            }
+        };
+        self.note_begin(facts.rows, copying.cursor.rows);
+        let mut read_at;
+        loop {
+            if !self.is_wanted(&copying)? {
+                return Ok(JobEnd::Dropped);
+            }
+            read_at = match snapshot.take() {
+                Some(at) => at,
+                None => kind.open(connector, &mut conn, &server, &self.name).await?,
+            };
+            let limit = (kind.is_cheap() && copying.has_key()).then_some(self.shared.options.copy_chunk_rows);
+            let rows = self.read_chunk(&mut conn, &mut copying, &read_at, limit).await?;
+            kind.close(connector, &mut conn).await?;
+            if limit.is_none_or(|limit| rows < limit) {
+                break;
+            }
+        }
+        let head = history::read_head(connector, &mut conn, &server).await?.to_source(0);
+        wait::read_up_to(&*self.buffer, &head).await?;
+        let read_at = (!copying.has_key()).then_some(read_at);
+        let done = self.append(ControlRecord::CopyDone { copy_id: copying.copy_id, read_at }, None).await?;
+        wait::published_up_to(&*self.engine, done).await?;
+        self.note_end();
+        Ok(JobEnd::Done)
+    }
+
+    /// A copy with a key that an earlier run left; one without a key cannot be continued.
+    fn unfinished(&self) -> Result<Option<Copying>> {
+        let published = self.engine.published().borrow().seq;
+        let catalog = self.engine.catalog(published)?;
+        let Some(entry) = catalog.copying(&self.name) else { return Ok(None) };
+        let TableState::Copying { copy_id, cursor, .. } = &entry.state else { return Ok(None) };
+        if entry.def.key.is_empty() {
+            return Ok(None);
+        }
+        let cursor = Cursor::parse(cursor)?;
+        tracing::info!(table = %self.name, rows = cursor.rows, "the initial copy goes on");
+        Ok(Some(Copying { copy_id: *copy_id, def: entry.def.clone(), cursor, begun: CommitSeq::ZERO }))
+    }
+
+    async fn begin(&self, conn: &mut Conn, server: &UpstreamServer, from: &SourcePosition) -> Result<Copying> {
+        let sql = format!("SHOW CREATE TABLE {}", quoted_name(&self.name));
+        let doing = format!("read the schema of {}", self.name);
+        let row: Option<Row> = conn.query_first(sql).await.map_err(|e| self.shared.connector.error(&doing, &e))?;
+        let ddl = row.as_ref().and_then(|r| text(r, 1));
+        let ddl = ddl.ok_or_else(|| Error::NotFound(format!("schema of upstream table {}", self.name)))?;
+        let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
+        wait::read_up_to(&*self.buffer, from).await?;
+        let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
+        let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
+        let begun = self.append(record, None).await?;
+        tracing::info!(table = %self.name, %from, key = def.key.len(), "the initial copy begins");
+        Ok(Copying { copy_id, def, cursor: Cursor::default(), begun })
+    }
+
+    /// False if the catalog no longer has this copy.
+    fn is_wanted(&self, copying: &Copying) -> Result<bool> {
+        let published = self.engine.published().borrow().seq;
+        if published < copying.begun {
+            return Ok(true);
+        }
+        let catalog = self.engine.catalog(published)?;
+        let state = catalog.copying(&self.name).map(|e| &e.state);
+        Ok(matches!(state, Some(TableState::Copying { copy_id, .. }) if *copy_id == copying.copy_id))
+    }
+
+    /// Reads rows behind the cursor and appends them; returns how many.
+    async fn read_chunk(
+        &self,
+        conn: &mut Conn,
+        copying: &mut Copying,
+        read_at: &SourcePosition,
+        limit: Option<usize>,
+    ) -> Result<usize> {
+        let options = &self.shared.options;
+        let failed = |e: mysql_async::Error| self.shared.connector.error(&format!("copy {}", self.name), &e);
+        let sql = chunk_sql(&copying.def, &copying.cursor.key, limit)?;
+        let key = copying.def.key_indexes();
+        let mut result = conn.query_iter(sql).await.map_err(failed)?;
+        let (mut builder, mut rows) = (RowBuilder::new(&copying.def)?, 0);
+        let mut last: Option<Row> = None;
+        while let Some(row) = result.next().await.map_err(failed)? {
+            builder.push(cells(&row))?;
+            rows += 1;
+            last = Some(row);
+            if builder.rows() >= options.copy_chunk_rows || builder.bytes() >= options.copy_chunk_bytes {
+                self.append_rows(copying, &mut builder, last.take(), &key, read_at).await?;
+            }
+        }
+        self.append_rows(copying, &mut builder, last, &key, read_at).await?;
+        Ok(rows)
+    }
+
+    async fn append_rows(
+        &self,
+        copying: &mut Copying,
+        builder: &mut RowBuilder,
+        last: Option<Row>,
+        key: &[usize],
+        read_at: &SourcePosition,
+    ) -> Result<()> {
+        let Some(last) = last else { return Ok(()) };
+        let bytes = builder.bytes() as u64;
+        let rows = builder.finish()?;
+        copying.cursor.rows += rows.num_rows() as u64;
+        copying.cursor.key = key.iter().map(|i| cell(&last, *i).unwrap_or_default().to_vec()).collect();
+        let record = ControlRecord::CopyRows {
+            copy_id: copying.copy_id,
+            read_at: read_at.clone(),
+            cursor: copying.cursor.to_string(),
+        };
+        wait::read_up_to(&*self.buffer, read_at).await?;
+        let count = rows.num_rows() as u64;
+        self.append(record, Some(rows)).await?;
+        self.note_rows(count, bytes);
+        Ok(())
+    }
+
+    /// Appends a record and makes it durable.
+    async fn append(&self, record: ControlRecord, rows: Option<RecordBatch>) -> Result<CommitSeq> {
+        append(self.buffer.clone(), record, rows).await
+    }
+
+    fn note_begin(&self, estimated: u64, copied: u64) {
+        self.shared.note_copy(&self.name, |progress| {
+            progress.estimated_rows = estimated.max(copied);
+            progress.rows = copied;
+            progress.done = false;
+        });
+    }
+
+    fn note_rows(&self, rows: u64, bytes: u64) {
+        self.shared.note_copy(&self.name, |progress| {
+            progress.rows += rows;
+            progress.bytes += bytes;
+            progress.estimated_rows = progress.estimated_rows.max(progress.rows);
+        });
+    }
+
+    fn note_end(&self) {
+        self.shared.note_copy(&self.name, |progress| {
+            progress.estimated_rows = progress.rows;
+            progress.done = true;
+        });
+        tracing::info!(table = %self.name, "the initial copy is done");
+    }
+}
+
+/// Appends a control record and makes it durable.
+///
+/// # Errors
+/// The buffer's own.
+pub(super) async fn append(
+    buffer: Arc<dyn Buffer>,
+    record: ControlRecord,
+    rows: Option<RecordBatch>,
+) -> Result<CommitSeq> {
+    let work = move || {
+        let bytes = control::encode(&record, rows.as_ref())?;
+        let seq = buffer.append_control(Bytes::from(bytes))?;
+        buffer.sync()?;
+        Ok(seq)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("append a control record: {e}")))?
+}
+
+fn cells(row: &Row) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
+    (0..row.len()).map(|i| cell(row, i))
+}
+
+fn cell(row: &Row, index: usize) -> Option<&[u8]> {
+    match row.as_ref(index) {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}

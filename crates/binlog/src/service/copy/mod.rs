@@ -1,0 +1,265 @@
+//! The initial copy: rows that were there before the stream began, without stopping anybody.
+//!
+//! A coordinator looks at the upstream's list of tables and at the engine's catalog, and keeps a *job* running for each
+//! wanted table that the catalog lacks (or wants copied again beside the stopped one). Both are compared at one
+//! place of the stream, so a table that is just being created is not copied too. Rooms: [`job`] one table; [`snapshot`]
+//! exact positions; [`select`], [`columns`] from the upstream's cells to Arrow; [`cursor`] where to go on.
+
+mod columns;
+mod cursor;
+mod job;
+mod select;
+mod snapshot;
+mod wait;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use tidelake_core::control::ControlRecord;
+use tidelake_core::ports::{Buffer, StoreEngine};
+use tidelake_core::{Catalog, Error, Result, TableName, TableState};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::backoff::Backoff;
+use super::history;
+use super::server::UpstreamServer;
+use super::tables::{self, TableType};
+use job::{Job, JobEnd};
+
+/// How often the catalog is looked at, while something is being copied and after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the upstream's list is read again although nothing is missing.
+const LIST_EVERY: Duration = Duration::from_secs(30);
+/// Longest wait before a failed copy is tried again.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// A stopped table whose reason begins so is copied again.
+const RESYNC: &str = "resync:";
+
+/// Copies until cancelled (`Ok`), or until buffer or engine fail.
+///
+/// # Errors
+/// What buffer or engine answer. Errors of the upstream are tried again, and shown in the source's status meanwhile.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    engine: Arc<dyn StoreEngine>,
+    buffer: Arc<dyn Buffer>,
+    cancel: CancellationToken,
+) -> Result<()> {
+    let mut coordinator = Coordinator::new(shared, engine, buffer);
+    tokio::select! {
+        () = cancel.cancelled() => Ok(()), // jobs are dropped with the coordinator
+        result = coordinator.run() => result,
+    }
+}
+
+struct Coordinator {
+    shared: Arc<Shared>,
+    engine: Arc<dyn StoreEngine>,
+    buffer: Arc<dyn Buffer>,
+    upstream: Option<(Conn, UpstreamServer)>,
+    jobs: JoinSet<(TableName, Result<JobEnd>)>,
+    active: HashSet<TableName>,
+    failed: HashMap<TableName, (Backoff, Instant)>,
+    /// Copies that the catalog was asked to drop.
+    dropped: HashSet<u64>,
+    settled: Option<Settled>,
+}
+
+/// What the catalog looked like when nothing was missing.
+struct Settled {
+    shape: Vec<(u64, u8)>,
+    at: Instant,
+}
+
+impl Coordinator {
+    fn new(shared: Arc<Shared>, engine: Arc<dyn StoreEngine>, buffer: Arc<dyn Buffer>) -> Coordinator {
+        Coordinator {
+            shared,
+            engine,
+            buffer,
+            upstream: None,
+            jobs: JoinSet::new(),
+            active: HashSet::new(),
+            failed: HashMap::new(),
+            dropped: HashSet::new(),
+            settled: None,
+        }
+    }
+
+    async fn run(&mut self) -> Result<()> {
+        // what an earlier process appended must be seen before anything is found missing
+        let head = *self.buffer.head().borrow();
+        wait::published_up_to(&*self.engine, head).await?;
+        let mut backoff = Backoff::new(LONGEST_BACKOFF);
+        loop {
+            let pause = match self.look().await {
+                Ok(()) => {
+                    self.shared.note_problem(None, None);
+                    backoff.reset();
+                    LOOK_EVERY
+                }
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    self.upstream = None;
+                    tracing::warn!(%error, "the upstream's tables cannot be listed");
+                    self.shared.note_problem(None, Some(error.to_string()));
+                    backoff.next()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Some(ended) = self.jobs.join_next() => self.job_ended(ended)?,
+            }
+        }
+    }
+
+    /// One look at catalog and upstream; starts what is missing.
+    async fn look(&mut self) -> Result<()> {
+        if self.is_settled()? {
+            return Ok(());
+        }
+        let (mut conn, server) = match self.upstream.take() {
+            Some(upstream) => upstream,
+            None => {
+                let mut conn = self.shared.connector.connect().await?;
+                let server = UpstreamServer::detect(&self.shared.connector, &mut conn).await?;
+                (conn, server)
+            }
+        };
+        let listed = tables::list_wanted(&self.shared.connector, &mut conn, &self.shared.options.filter).await?;
+        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?.to_source(0);
+        self.upstream = Some((conn, server));
+        wait::covered(&*self.buffer, &*self.engine, &head).await?;
+        let catalog = self.catalog()?;
+        let versioned = listed.iter().filter(|t| t.kind == TableType::SystemVersioned);
+        for table in versioned {
+            let what = "system-versioned tables cannot be copied: leave it out with --tables '...,!database.table'";
+            self.shared.note_problem(Some(&table.name), Some(what.to_owned()));
+        }
+        let listed: Vec<TableName> = listed.into_iter().filter(|t| t.kind == TableType::Base).map(|t| t.name).collect();
+        self.drop_unwanted(&catalog, &listed).await?;
+        let missing: Vec<TableName> = listed.into_iter().filter(|name| is_missing(&catalog, name)).collect();
+        self.forget_problems(&missing);
+        if missing.is_empty() && self.active.is_empty() {
+            self.settled = Some(Settled { shape: shape(&catalog), at: Instant::now() });
+            self.shared.complete.send_replace(true);
+        }
+        self.start(missing);
+        Ok(())
+    }
+
+    /// True if nothing was missing at the last look, and the catalog has not changed since in a way that matters.
+    fn is_settled(&self) -> Result<bool> {
+        let Some(settled) = &self.settled else { return Ok(false) };
+        Ok(settled.at.elapsed() < LIST_EVERY && shape(&*self.catalog()?) == settled.shape)
+    }
+
+    fn catalog(&self) -> Result<Arc<Catalog>> {
+        let published = self.engine.published().borrow().seq;
+        self.engine.catalog(published)
+    }
+
+    fn start(&mut self, missing: Vec<TableName>) {
+        self.settled = self.settled.take().filter(|_| missing.is_empty());
+        for name in missing {
+            let waits = self.failed.get(&name).is_some_and(|(_, until)| Instant::now() < *until);
+            if self.active.len() >= self.shared.options.copy_threads.max(1) {
+                self.shared.note_copy(&name, |_| {});
+                continue;
+            }
+            if waits || self.active.contains(&name) {
+                continue;
+            }
+            self.active.insert(name.clone());
+            let job = Job {
+                shared: self.shared.clone(),
+                engine: self.engine.clone(),
+                buffer: self.buffer.clone(),
+                name: name.clone(),
+            };
+            self.jobs.spawn(async move {
+                let end = job.run().await;
+                (name, end)
+            });
+        }
+    }
+
+    fn job_ended(&mut self, ended: Result<(TableName, Result<JobEnd>), tokio::task::JoinError>) -> Result<()> {
+        let (name, end) = ended.map_err(|e| Error::Internal(format!("a copy job ended: {e}")))?;
+        self.active.remove(&name);
+        match end {
+            Ok(end) => {
+                if end == JobEnd::Dropped {
+                    tracing::info!(table = %name, "a schema change dropped the initial copy, it begins again");
+                }
+                self.failed.remove(&name);
+                self.shared.note_problem(Some(&name), None);
+            }
+            Err(error) if is_fatal(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(table = %name, %error, "the initial copy failed, will try again");
+                self.shared.note_problem(Some(&name), Some(error.to_string()));
+                let (backoff, until) =
+                    self.failed.entry(name).or_insert_with(|| (Backoff::new(LONGEST_BACKOFF), Instant::now()));
+                *until = Instant::now() + backoff.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops copies of tables that are no longer wanted, or vanished upstream without a DROP in the stream.
+    async fn drop_unwanted(&mut self, catalog: &Catalog, listed: &[TableName]) -> Result<()> {
+        for entry in catalog.tables.values() {
+            let TableState::Copying { copy_id, .. } = entry.state else { continue };
+            if listed.contains(&entry.def.name) || !self.dropped.insert(copy_id) {
+                continue;
+            }
+            tracing::info!(table = %entry.def.name, "the table is gone or no longer wanted, its copy is dropped");
+            let record = ControlRecord::DropTable { name: entry.def.name.clone() };
+            job::append(self.buffer.clone(), record, None).await?;
+        }
+        Ok(())
+    }
+
+    /// A table that is no longer missing has no problem any more.
+    fn forget_problems(&mut self, missing: &[TableName]) {
+        self.failed.retain(|name, _| {
+            let keep = missing.contains(name);
+            if !keep {
+                self.shared.note_problem(Some(name), None);
+            }
+            keep
+        });
+    }
+}
+
+/// True if the table must be copied: not there, being copied, or stopped until it is copied again.
+fn is_missing(catalog: &Catalog, name: &TableName) -> bool {
+    if catalog.copying(name).is_some() {
+        return true;
+    }
+    match catalog.visible(name).map(|e| &e.state) {
+        None => true,
+        Some(TableState::Stopped { reason, .. }) => reason.starts_with(RESYNC),
+        Some(_) => false,
+    }
+}
+
+/// What of the catalog matters to the copy: which tables there are, and their kind of state.
+fn shape(catalog: &Catalog) -> Vec<(u64, u8)> {
+    let kind = |state: &TableState| match state {
+        TableState::Live => 0,
+        TableState::Copying { .. } => 1,
+        TableState::Stopped { .. } => 2,
+    };
+    catalog.tables.values().map(|e| (e.def.id.0, kind(&e.state))).collect()
+}
+
+/// Errors that trying again cannot mend, because they are not the upstream's.
+fn is_fatal(error: &Error) -> bool {
+    matches!(error, Error::Closed(_) | Error::Internal(_) | Error::Io { .. } | Error::Fenced { .. })
+}

@@ -1,0 +1,107 @@
+//! Reading a table at an exactly known position.
+//!
+//! - MariaDB, transactional engine: `START TRANSACTION WITH CONSISTENT SNAPSHOT`, and the server tells the snapshot's
+//!   own position (`binlog_snapshot_*`). No lock; a fresh snapshot for each chunk.
+//! - MySQL does not tell it: the global read lock is held for the moment in which snapshot and position are taken, once
+//!   a table.
+//! - An engine without snapshots (MyISAM, Aria, ...): a read lock on the table while a chunk is read.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tidelake_core::{Error, Result, SourcePosition, TableName};
+
+use super::super::connect::Connector;
+use super::super::history::{self, text};
+use super::super::server::UpstreamServer;
+use super::super::tables::{TableFacts, quoted_name};
+use crate::mysql::position::BinlogPosition;
+
+/// How one table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SnapshotKind {
+    /// MariaDB's own exact snapshots.
+    Exact,
+    /// A snapshot taken under a short global lock.
+    GlobalLock,
+    /// The table is locked against writers while it is read.
+    TableLock,
+}
+
+impl SnapshotKind {
+    pub fn of(server: &UpstreamServer, facts: &TableFacts) -> SnapshotKind {
+        match (facts.has_snapshots(), server.is_mariadb()) {
+            (true, true) => SnapshotKind::Exact,
+            (true, false) => SnapshotKind::GlobalLock,
+            (false, _) => SnapshotKind::TableLock,
+        }
+    }
+
+    /// True if a snapshot is cheap enough to take one for each chunk.
+    pub fn is_cheap(self) -> bool {
+        self != SnapshotKind::GlobalLock
+    }
+
+    /// Begins to read; what follows on this connection sees the table at exactly the returned position.
+    ///
+    /// # Errors
+    /// If the upstream refuses; messages name the missing privilege.
+    pub async fn open(
+        self,
+        connector: &Connector,
+        conn: &mut Conn,
+        server: &UpstreamServer,
+        table: &TableName,
+    ) -> Result<SourcePosition> {
+        let run = async |conn: &mut Conn, sql: &str, doing: &str| {
+            conn.query_drop(sql).await.map_err(|e| connector.error(doing, &e))
+        };
+        const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
+        let position = match self {
+            SnapshotKind::Exact => {
+                run(conn, START, "begin a snapshot").await?;
+                snapshot_position(connector, conn).await?
+            }
+            SnapshotKind::GlobalLock => {
+                let lock = "take a snapshot at a known position (needs GRANT RELOAD ON *.*)";
+                run(conn, "FLUSH TABLES WITH READ LOCK", lock).await?;
+                run(conn, START, "begin a snapshot").await?;
+                let head = history::read_head(connector, conn, server).await?;
+                run(conn, "UNLOCK TABLES", "release the global lock").await?;
+                head
+            }
+            SnapshotKind::TableLock => {
+                let sql = format!("LOCK TABLES {} READ", quoted_name(table));
+                let doing = format!("lock {table}, whose engine has no snapshots (needs GRANT LOCK TABLES)");
+                run(conn, &sql, &doing).await?;
+                history::read_head(connector, conn, server).await?
+            }
+        };
+        Ok(position.to_source(0))
+    }
+
+    /// Ends reading.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub async fn close(self, connector: &Connector, conn: &mut Conn) -> Result<()> {
+        let sql = if self == SnapshotKind::TableLock { "UNLOCK TABLES" } else { "COMMIT" };
+        conn.query_drop(sql).await.map_err(|e| connector.error("end a snapshot", &e))
+    }
+}
+
+async fn snapshot_position(connector: &Connector, conn: &mut Conn) -> Result<BinlogPosition> {
+    let rows: Vec<Row> = conn
+        .query("SHOW STATUS LIKE 'binlog_snapshot_%'")
+        .await
+        .map_err(|e| connector.error("ask for the snapshot's position", &e))?;
+    let value = |name: &str| {
+        let row = rows.iter().find(|r| text(r, 0).is_some_and(|n| n.eq_ignore_ascii_case(name)))?;
+        text(row, 1).filter(|v| !v.is_empty())
+    };
+    let pos = value("binlog_snapshot_position").and_then(|p| p.parse().ok());
+    let (Some(file), Some(pos)) = (value("binlog_snapshot_file"), pos) else {
+        let address = connector.address();
+        return Err(Error::Invalid(format!("{address} tells no position of a snapshot: is log_bin set?")));
+    };
+    Ok(BinlogPosition { file, pos, gtid: String::new(), from: None })
+}

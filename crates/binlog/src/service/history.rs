@@ -1,0 +1,188 @@
+//! Places in the upstream's bin log: where its head is, and whether a remembered place is still part of the same
+//! history.
+//!
+//! File and offset alone are not enough: a restored or reset server has files of the same names. So the GTID state is
+//! compared too. Each difference is an error that names both places; nothing is ever skipped.
+
+use std::collections::BTreeMap;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tidelake_core::{Error, Result};
+
+use super::connect::Connector;
+use super::server::UpstreamServer;
+use crate::mysql::position::{BinlogPosition, file_number};
+
+const ADVICE: &str = "If this is the right server, the replica cannot continue from here: stop Tidelake, move its data \
+    directory away and start again, so that the tables are copied anew";
+
+/// The newest position, without GTID state.
+///
+/// # Errors
+/// [`Error::Invalid`] without a bin log or the privilege to ask for it.
+pub(crate) async fn read_head(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+) -> Result<BinlogPosition> {
+    let row: Option<Row> =
+        conn.query_first(server.show_head()).await.map_err(|e| connector.error("ask for the bin log's head", &e))?;
+    let head = row.as_ref().and_then(|r| Some((text(r, 0)?, text(r, 1)?.parse().ok()?)));
+    let (file, pos) = head.ok_or_else(|| {
+        Error::Invalid(format!(
+            "{} writes no bin log: set log_bin in its configuration and restart it",
+            connector.address()
+        ))
+    })?;
+    Ok(BinlogPosition { file, pos, gtid: String::new(), from: None })
+}
+
+/// The newest position with its GTID state: a place to start from.
+///
+/// # Errors
+/// As for [`read_head`].
+pub(crate) async fn read_start(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+) -> Result<BinlogPosition> {
+    let mut head = read_head(connector, conn, server).await?;
+    head.gtid = match gtid_at(connector, conn, server, &head).await? {
+        Some(gtid) => gtid,
+        None => return Err(Error::Unavailable(format!("the head {head} moved while its GTID state was read"))),
+    };
+    Ok(head)
+}
+
+/// MariaDB: the GTID state at exactly this place, `None` if there is no such place. MySQL: the state now.
+async fn gtid_at(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+    at: &BinlogPosition,
+) -> Result<Option<String>> {
+    let failed = |e: mysql_async::Error| connector.error("ask for the GTID state", &e);
+    if server.is_mariadb() {
+        let sql = format!("SELECT CONVERT(BINLOG_GTID_POS({}, {}) USING utf8)", quoted(&at.file), at.pos);
+        let state: Option<Option<String>> = conn.query_first(sql).await.map_err(failed)?;
+        return Ok(state.flatten());
+    }
+    let state: Option<String> =
+        conn.query_first("SELECT CONVERT(@@GLOBAL.gtid_executed USING utf8)").await.map_err(failed)?;
+    Ok(Some(state.unwrap_or_default().replace('\n', "")))
+}
+
+/// Checks that reading can go on at `at`: the file is there, is long enough, and the GTID state is the same.
+///
+/// # Errors
+/// [`Error::Invalid`] that names both places if not.
+pub(crate) async fn verify_same_history(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+    at: &BinlogPosition,
+) -> Result<()> {
+    let logs: Vec<Row> =
+        conn.query("SHOW BINARY LOGS").await.map_err(|e| connector.error("list the bin log's files", &e))?;
+    let logs: Vec<(String, u64)> = logs.iter().filter_map(|r| Some((text(r, 0)?, text(r, 1)?.parse().ok()?))).collect();
+    let (Some(first), Some(last)) = (logs.first(), logs.last()) else {
+        return Err(Error::Invalid(format!("{} writes no bin log: set log_bin", connector.address())));
+    };
+    let address = connector.address();
+    match logs.iter().find(|(name, _)| *name == at.file) {
+        Some((_, size)) if *size >= at.pos => {}
+        Some((name, size)) => {
+            return Err(Error::Invalid(format!(
+                "the bin log of {address} is not the one that was read before: {name} has {size} bytes, but Tidelake read \
+                 up to {at}; the server was reset, restored or replaced. {ADVICE}"
+            )));
+        }
+        None if file_number(&at.file) < file_number(&first.0) => {
+            return Err(Error::Invalid(format!(
+                "{address} has purged its bin log beyond the place where Tidelake must continue: it has {} to {}, needed is \
+                 {at}. Keep binlog files longer (expire_logs_days, binlog_expire_logs_seconds). {ADVICE}",
+                first.0, last.0
+            )));
+        }
+        None => {
+            return Err(Error::Invalid(format!(
+                "the bin log of {address} is not the one that was read before: it has {} to {}, but Tidelake read up to \
+                 {at}; the server was reset, restored or replaced. {ADVICE}",
+                first.0, last.0
+            )));
+        }
+    }
+    verify_gtids(connector, conn, server, at).await
+}
+
+async fn verify_gtids(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+    at: &BinlogPosition,
+) -> Result<()> {
+    if at.gtid.is_empty() {
+        return Ok(());
+    }
+    let contained = if server.is_mariadb() {
+        let theirs = gtid_at(connector, conn, server, at).await?;
+        theirs.map(|theirs| (same_domains(&at.gtid, &theirs), theirs))
+    } else {
+        let sql = format!("SELECT GTID_SUBSET({}, @@GLOBAL.gtid_executed)", quoted(&at.gtid));
+        let inside: Option<i64> =
+            conn.query_first(sql).await.map_err(|e| connector.error("compare the GTID state", &e))?;
+        let theirs = gtid_at(connector, conn, server, at).await?.unwrap_or_default();
+        Some((inside == Some(1), theirs))
+    };
+    let address = connector.address();
+    match contained {
+        Some((true, _)) => Ok(()),
+        Some((false, theirs)) => Err(Error::Invalid(format!(
+            "{address} has another history than the one that was read before: at {at} its GTID state is {theirs:?}, but \
+             Tidelake read {:?}; the server was reset, restored or replaced. {ADVICE}",
+            at.gtid
+        ))),
+        None => Err(Error::Invalid(format!(
+            "{address} has another history than the one that was read before: no event of it ends at {at}. {ADVICE}"
+        ))),
+    }
+}
+
+/// True if every domain of `ours` stands at the same GTID in `theirs`.
+fn same_domains(ours: &str, theirs: &str) -> bool {
+    let theirs = domains(theirs);
+    domains(ours).iter().all(|(domain, gtid)| theirs.get(domain) == Some(gtid))
+}
+
+fn domains(state: &str) -> BTreeMap<&str, &str> {
+    state.split(',').map(str::trim).filter_map(|gtid| Some((gtid.split_once('-')?.0, gtid))).collect()
+}
+
+/// Column `index` of a row of SHOW as text.
+pub(crate) fn text(row: &Row, index: usize) -> Option<String> {
+    match row.as_ref(index)? {
+        mysql_async::Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        mysql_async::Value::Int(number) => Some(number.to_string()),
+        mysql_async::Value::UInt(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A string literal (with ordinary backslash escapes).
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_must_stand_at_the_same_gtid() {
+        assert!(same_domains("0-1-5", "0-1-5,7-2-9"));
+        assert!(same_domains("", "0-1-5"));
+        assert!(!same_domains("0-1-5", "0-2-5"));
+        assert!(!same_domains("0-1-5,1-1-1", "0-1-5"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The [`Source`] port over the rooms of this service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mysql_async::Conn;
+use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceStatus, StoreEngine, TransactionDecoder};
+use tidelake_core::{Error, Result, SourcePosition};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::server::UpstreamServer;
+use super::{DdlReading, ServiceOptions, Shared, copy, history, stream};
+use crate::mysql::decoder::{BinlogDecoder, UnknownTables};
+
+/// Longest wait for the upstream's answer to "where is your head".
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A MariaDB or MySQL server as a source. Cheap until [`Source::stream`] or [`Source::copy_tables`] run.
+pub struct ServiceSource {
+    shared: Arc<Shared>,
+    /// The connection that asks for the head, kept open between questions.
+    head: Mutex<Option<(Conn, UpstreamServer)>>,
+}
+
+impl ServiceSource {
+    /// A source for these options. Does not connect.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the URL is wrong.
+    pub fn with_ddl(options: ServiceOptions, ddl: DdlReading) -> Result<ServiceSource> {
+        Ok(ServiceSource { shared: Arc::new(Shared::new(options, ddl)?), head: Mutex::new(None) })
+    }
+
+    async fn connect_head(&self) -> Result<(Conn, UpstreamServer)> {
+        let mut conn = self.shared.connector.connect_plain().await?;
+        let server = UpstreamServer::detect(&self.shared.connector, &mut conn).await?;
+        Ok((conn, server))
+    }
+
+    /// One question over the kept connection; it is put back only if it answered.
+    async fn ask_head(&self, kept: &mut Option<(Conn, UpstreamServer)>) -> Result<SourcePosition> {
+        let (mut conn, server) = match kept.take() {
+            Some(kept) => kept,
+            None => self.connect_head().await?,
+        };
+        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?;
+        *kept = Some((conn, server));
+        Ok(head.to_source(0))
+    }
+}
+
+#[async_trait]
+impl Source for ServiceSource {
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn stream(
+        &self,
+        after: Option<SourcePosition>,
+        buffer: Arc<dyn Buffer>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        stream::run(&self.shared, after, buffer, cancel).await
+    }
+
+    /// Everything that was acknowledged to any client before this call is at or before the returned position: a
+    /// server writes its bin log before it acknowledges.
+    async fn head(&self) -> Result<SourcePosition> {
+        let mut kept = self.head.lock().await;
+        let had_one = kept.is_some();
+        let late = || Err(Error::Unavailable("the upstream did not tell its head in 10 s".into()));
+        let first = tokio::time::timeout(HEAD_TIMEOUT, self.ask_head(&mut kept)).await.unwrap_or_else(|_| late());
+        match first {
+            // the kept connection may have been closed long ago
+            Err(e) if had_one && e.is_transient() => {
+                tokio::time::timeout(HEAD_TIMEOUT, self.ask_head(&mut kept)).await.unwrap_or_else(|_| late())
+            }
+            other => other,
+        }
+    }
+
+    async fn copy_tables(
+        &self,
+        engine: Arc<dyn StoreEngine>,
+        buffer: Arc<dyn Buffer>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        copy::run(self.shared.clone(), engine, buffer, cancel).await
+    }
+
+    fn copy_complete(&self) -> watch::Receiver<bool> {
+        self.shared.complete.subscribe()
+    }
+
+    fn decoder(&self) -> Box<dyn TransactionDecoder> {
+        let filter = self.shared.options.filter.clone();
+        // rows of a table that is not in the catalog yet come with its copy
+        Box::new(BinlogDecoder::with_interpreter(filter, UnknownTables::Ignore, self.shared.ddl.changes))
+    }
+
+    fn status(&self) -> SourceStatus {
+        self.shared.status()
+    }
+
+    fn copies(&self) -> Vec<CopyProgress> {
+        self.shared.copies.lock().clone()
+    }
+}

@@ -1,0 +1,149 @@
+//! Streaming: the upstream's events into the Data Buffer, for as long as it takes.
+//!
+//! One *session* is one replication connection. It checks that the upstream still has the history that was read before,
+//! asks for the bin log from exactly there, and passes raw events on to a thread of its own ([`super::append`]) that
+//! groups, appends and syncs. So the socket waits for nothing but the buffer's own limit. A session that is lost is
+//! followed by the next one, after a backoff, from the last place that was read whole.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidelake_core::ports::{Buffer, SourceState};
+use tidelake_core::{Error, Result, SourcePosition};
+use tokio_util::sync::CancellationToken;
+
+use super::append::Appender;
+use super::backoff::Backoff;
+use super::server::UpstreamServer;
+use super::wire::{DumpRequest, Wire};
+use super::{Shared, history};
+use crate::mysql::event::{EventHeader, EventType};
+use crate::mysql::position::BinlogPosition;
+
+/// Longest wait between two tries to reconnect.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A connection that is silent for this long and five heartbeats is given up.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Streams until cancelled or failed for good.
+///
+/// # Errors
+/// Everything that a reconnect cannot mend: see [`Error::is_transient`].
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    after: Option<SourcePosition>,
+    buffer: Arc<dyn Buffer>,
+    cancel: CancellationToken,
+) -> Result<()> {
+    let mut at = after;
+    let mut backoff = Backoff::new(LONGEST_BACKOFF);
+    loop {
+        let before = shared.bytes_read();
+        let Err(error) = session(shared, &mut at, &buffer, &cancel).await else { return Ok(()) };
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+        if !error.is_transient() {
+            shared.set_state(SourceState::Failed, error.to_string());
+            return Err(error);
+        }
+        if shared.bytes_read() > before {
+            backoff.reset();
+        }
+        let wait = backoff.next();
+        tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "lost the upstream, will reconnect");
+        shared.set_state(SourceState::Reconnecting, error.to_string());
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// One replication connection, until cancelled (`Ok`) or lost. Moves `at` to the last place that was read whole.
+async fn session(
+    shared: &Arc<Shared>,
+    at: &mut Option<SourcePosition>,
+    buffer: &Arc<dyn Buffer>,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let opened = tokio::select! {
+        () = cancel.cancelled() => return Ok(()),
+        opened = open(shared, at.as_ref()) => opened,
+    };
+    let (events, start) = opened?;
+    let mut appender = Appender::start(buffer.clone(), start, shared.options.fetch_window_bytes)?;
+    shared.set_state(SourceState::Streaming, String::new());
+    let fetched = fetch(shared, events, &mut appender, cancel).await;
+    let (reached, appended) = appender.finish(cancel).await;
+    *at = Some(reached);
+    appended?;
+    fetched
+}
+
+/// Connects, checks the history and asks for the bin log. Returns the stream and the position that it continues.
+async fn open(shared: &Shared, at: Option<&SourcePosition>) -> Result<(Wire, SourcePosition)> {
+    let connector = &shared.connector;
+    let mut conn = connector.connect_plain().await?;
+    let server = UpstreamServer::detect(connector, &mut conn).await?;
+    if !server.is_supported() {
+        let (version, address) = (&server.version_text, connector.address());
+        return Err(Error::Invalid(format!("{address} is {version}, whose bin log cannot be read over a connection")));
+    }
+    let start = match at {
+        Some(at) => at.clone(),
+        None => history::read_start(connector, &mut conn, &server).await?.to_source(0),
+    };
+    let position = BinlogPosition::parse(&start)?;
+    let from = position.read_from();
+    history::verify_same_history(connector, &mut conn, &server, from).await?;
+    let mut wire = connector.connect_replica().await?;
+    tracing::info!(upstream = %connector.address(), version = %server.version_text, from = %from, "streaming the bin log");
+    let request = DumpRequest {
+        from,
+        server_id: shared.options.server_id,
+        heartbeat: shared.options.heartbeat,
+        to_head_only: false,
+        mariadb: server.is_mariadb(),
+    };
+    wire.dump(&request).await?;
+    Ok((wire, start))
+}
+
+/// Passes events on until cancelled (`Ok`), or the connection or the appender fails.
+async fn fetch(
+    shared: &Arc<Shared>,
+    mut events: Wire,
+    appender: &mut Appender,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let silence = SILENCE + shared.options.heartbeat * 5;
+    loop {
+        let next = tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            next = tokio::time::timeout(silence, events.next_event()) => next,
+        };
+        let packet = match next {
+            Ok(packet) => packet?,
+            Err(_) => return Err(Error::Unavailable(format!("no event and no heartbeat for {silence:?}"))),
+        };
+        let packet = packet.ok_or_else(|| Error::Unavailable("the upstream ended the bin log stream".into()))?;
+        note_event(shared, &packet[1..]);
+        if !appender.send(packet).await {
+            return Ok(()); // its own error is the reason
+        }
+    }
+}
+
+fn note_event(shared: &Shared, event: &[u8]) {
+    let Ok(header) = EventHeader::parse(event) else { return };
+    let idle = matches!(header.kind, EventType::HEARTBEAT | EventType::HEARTBEAT_V2);
+    let lag = if idle || header.timestamp == 0 || header.is_artificial() {
+        idle.then_some(0.0)
+    } else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Some((now - f64::from(header.timestamp)).max(0.0))
+    };
+    shared.note_event(event.len() as u64, lag);
+}
