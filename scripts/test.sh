@@ -54,9 +54,13 @@ needed="
 
 missing_packages() {
   local pair
-  for pair in $needed; do
-    PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
-  done | sort -u
+  {
+    for pair in $needed; do
+      PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+    done
+    # A client library that is tried as it is; of the system's Python, whatever other one is installed.
+    /usr/bin/python3 -c 'import pymysql' 2>/dev/null || echo python3-pymysql
+  } | sort -u
 }
 
 install_packages() {

@@ -13,11 +13,13 @@ mod store;
 mod tidelake;
 
 mod bad_input;
+mod clients;
 mod crashes;
 mod demo;
 mod files;
 mod freshness;
 mod interval;
+mod limits;
 mod mirror;
 mod network;
 mod schema_changes;

@@ -166,3 +166,19 @@ fn the_sql_command_prints_tables_csv_and_json() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere"));
 }
+
+#[test]
+fn only_wanted_tables_are_here() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&(bank::setup() + &store::setup()));
+    let tables = ["--tables", "bank.*,!bank.transfers,store.ord*"];
+    let tidelake = Tidelake::run(&upstream.source_url(), &tables);
+    upstream.execute("CREATE TABLE bank.later (id INT PRIMARY KEY); CREATE TABLE store.never (id INT PRIMARY KEY)");
+    upstream
+        .execute("INSERT INTO bank.later VALUES (1); INSERT INTO store.never VALUES (1); DELETE FROM bank.transfers");
+    let list = "SELECT table_schema, table_name FROM information_schema.tables \
+                WHERE table_schema IN ('bank', 'store') ORDER BY 1, 2";
+    let found = String::from_utf8(tidelake.latest(list)).unwrap();
+    assert_eq!(found, "bank\taccounts\nbank\tclock\nbank\tlater\nbank\tsavings\nstore\torders\n");
+    assert_eq!(tidelake.latest("SELECT * FROM bank.later"), b"1\n");
+}
