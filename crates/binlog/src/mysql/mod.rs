@@ -5,6 +5,7 @@
 //! [`statement`], [`compressed`]), [`sink`] into the Data Buffer as normalised items ([`context`]), [`table_map`] and [`rows`]
 //! into Arrow columns, all together behind the [`decoder`].
 
+pub mod collation;
 pub mod compressed;
 pub mod context;
 pub mod decoder;

@@ -103,6 +103,11 @@ impl WireType {
         })
     }
 
+    /// True for the types that the collations count.
+    fn is_character(self) -> bool {
+        matches!(self, WireType::Char { .. } | WireType::VarChar { .. } | WireType::Blob { .. })
+    }
+
     /// True for the types that the signedness bitmap counts.
     fn is_numeric(self) -> bool {
         use WireType as W;
@@ -180,6 +185,8 @@ pub struct TableMap {
     pub columns: Vec<WireType>,
     /// For each column: UNSIGNED; `None` if the event does not tell or the column is no number.
     pub unsigned: Vec<Option<bool>>,
+    /// For each column: its collation; `None` if the event does not tell or the column is no CHAR, VARCHAR, TEXT or BLOB.
+    pub collations: Vec<Option<u16>>,
     /// Column names, if the event has them (`binlog_row_metadata=FULL`).
     pub names: Option<Vec<String>>,
 }
@@ -200,7 +207,8 @@ impl TableMap {
         let mut meta = Reader::new(r.lenenc_bytes()?);
         let columns = kinds.iter().map(|k| WireType::parse(*k, &mut meta)).collect::<Parsed<Vec<_>>>()?;
         r.bytes(count.div_ceil(8))?; // which columns may be NULL: the catalog knows
-        let mut map = TableMap { id, database, table, unsigned: vec![None; count], columns, names: None };
+        let (unsigned, collations) = (vec![None; count], vec![None; count]);
+        let mut map = TableMap { id, database, table, unsigned, collations, columns, names: None };
         map.read_optional(r)?;
         Ok(map)
     }
@@ -218,6 +226,8 @@ impl TableMap {
             let (field, value) = (r.u8()?, r.lenenc_bytes()?);
             match field {
                 1 => self.read_signedness(value),
+                2 => self.read_default_collation(value)?,
+                3 => self.read_collations(value)?,
                 4 => self.read_names(value)?,
                 _ => {}
             }
@@ -230,6 +240,41 @@ impl TableMap {
         for (i, (_, unsigned)) in numeric.enumerate() {
             *unsigned = bits.get(i / 8).map(|byte| byte & (0x80 >> (i % 8)) != 0);
         }
+    }
+
+    fn character_columns(&mut self) -> Vec<&mut Option<u16>> {
+        let columns = self.columns.iter().zip(&mut self.collations);
+        columns.filter(|(ty, _)| ty.is_character()).map(|(_, collation)| collation).collect()
+    }
+
+    /// One collation for all, then pairs of column (counted among the character columns) and collation.
+    fn read_default_collation(&mut self, value: &[u8]) -> Parsed<()> {
+        let mut r = Reader::new(value);
+        let default = r.lenenc()?;
+        let mut columns = self.character_columns();
+        columns.iter_mut().for_each(|c| **c = u16::try_from(default).ok());
+        while !r.is_empty() {
+            let (column, collation) = (r.lenenc()? as usize, r.lenenc()?);
+            let Some(column) = columns.get_mut(column) else {
+                // counted otherwise than here: better no collation than a wrong one
+                columns.iter_mut().for_each(|c| **c = None);
+                return Ok(());
+            };
+            **column = u16::try_from(collation).ok();
+        }
+        Ok(())
+    }
+
+    fn read_collations(&mut self, value: &[u8]) -> Parsed<()> {
+        let (mut r, mut logged) = (Reader::new(value), Vec::new());
+        while !r.is_empty() {
+            logged.push(u16::try_from(r.lenenc()?).ok());
+        }
+        let columns = self.character_columns();
+        if columns.len() == logged.len() {
+            columns.into_iter().zip(logged).for_each(|(column, collation)| *column = collation);
+        }
+        Ok(())
     }
 
     fn read_names(&mut self, value: &[u8]) -> Parsed<()> {

@@ -17,7 +17,7 @@ fn source(dir: &Path, follow: bool) -> FileSource {
     FileSource::with_interpreter(options, |_, _, _| tidelake_binlog::mysql::decoder::port::DdlOutcome::Ignore)
 }
 
-async fn read(dir: &Path, after: Option<SourcePosition>) -> Result<Vec<Committed>> {
+pub async fn read(dir: &Path, after: Option<SourcePosition>) -> Result<Vec<Committed>> {
     let buffer = MemoryBuffer::new();
     let source = source(dir, false);
     source.stream(after, buffer.clone(), CancellationToken::new()).await?;

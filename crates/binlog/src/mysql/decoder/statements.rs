@@ -5,8 +5,9 @@ use tidelake_core::{Catalog, Result, SchemaChange, TableName};
 
 use super::port::{DdlContext, DdlOutcome};
 use super::{BinlogDecoder, Current, UnknownTables};
+use crate::mysql::collation;
 use crate::mysql::query::{QueryEvent, QueryForm};
-use crate::mysql::rows::charset::{Charset, of_collation};
+use crate::mysql::rows::charset::Charset;
 use crate::mysql::statement::{Statement, Words, classify};
 
 impl BinlogDecoder {
@@ -108,7 +109,7 @@ impl BinlogDecoder {
 
 /// The statement as UTF-8, by the charset of the client that sent it.
 fn text_of(query: &QueryEvent<'_>) -> String {
-    let charset = query.client.and_then(of_collation).and_then(Charset::named);
+    let charset = query.client.and_then(collation::charset).and_then(Charset::named);
     let mut scratch = String::new();
     match charset.map(|c| c.decode(&query.sql, &mut scratch).map(str::to_owned)) {
         Some(Ok(text)) => text,

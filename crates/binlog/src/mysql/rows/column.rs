@@ -7,9 +7,9 @@ use tidelake_core::{ColumnDef, TypeKind};
 use super::builder::{ColumnBuilder, OTHER_BUILDER};
 use super::charset::Charset;
 use super::{decimal, json, temporal};
-use crate::mysql::compressed;
 use crate::mysql::reader::{Malformed, Parsed, Reader};
 use crate::mysql::table_map::WireType;
+use crate::mysql::{collation, compressed};
 
 /// How to decode one column. Built once per table version and table map.
 #[derive(Clone, Debug)]
@@ -71,7 +71,12 @@ impl ColumnPlan {
     ///
     /// # Errors
     /// Why they do not belong together: the catalog does not have the table as the upstream had it.
-    pub fn new(wire: WireType, unsigned: Option<bool>, column: &ColumnDef) -> Result<ColumnPlan, String> {
+    pub fn new(
+        wire: WireType,
+        unsigned: Option<bool>,
+        collation: Option<u16>,
+        column: &ColumnDef,
+    ) -> Result<ColumnPlan, String> {
         let ty = &column.ty;
         let misfit = || format!("column {} is {:?} in the replica but {wire:?} in the bin log", column.name, ty.kind);
         if unsigned.is_some_and(|u| u != is_unsigned(column)) {
@@ -81,7 +86,7 @@ impl ColumnPlan {
         let code = number(wire, column).or_else(|| time(wire, column));
         let code = match code {
             Some(code) => code,
-            None => string(wire, column)?.ok_or_else(misfit)?,
+            None => string(wire, collation, column)?.ok_or_else(misfit)?,
         };
         Ok(ColumnPlan { code, nullable: column.nullable })
     }
@@ -213,7 +218,7 @@ fn time(wire: WireType, column: &ColumnDef) -> Option<Code> {
 }
 
 /// `Ok(None)`: the types do not belong together.
-fn string(wire: WireType, column: &ColumnDef) -> Result<Option<Code>, String> {
+fn string(wire: WireType, collation: Option<u16>, column: &ColumnDef) -> Result<Option<Code>, String> {
     use TypeKind as K;
     use WireType as W;
     let ty = &column.ty;
@@ -243,8 +248,14 @@ fn string(wire: WireType, column: &ColumnDef) -> Result<Option<Code>, String> {
     if !fits {
         return Ok(None);
     }
-    if ty.is_text() || ty.kind == K::Json {
-        let name = ty.charset.as_deref().unwrap_or("utf8mb4");
+    // a database's default charset is not in the stream: where the bin log names the column's charset, it decides
+    let logged = collation.and_then(collation::charset);
+    let text = ty.is_text() || ty.kind == K::Json;
+    if logged.is_some_and(|charset| text == (charset == "binary")) {
+        return Ok(None);
+    }
+    if text {
+        let name = logged.or(ty.charset.as_deref()).unwrap_or("utf8mb4");
         let charset = Charset::named(name)
             .ok_or_else(|| format!("column {} is in charset {name}, which is not known", column.name))?;
         return Ok(Some(Code::Text { len, charset, compressed }));

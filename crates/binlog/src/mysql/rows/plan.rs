@@ -8,7 +8,7 @@ use super::bit;
 use super::column::{ColumnPlan, null_refused};
 use super::writer::TableWriter;
 use crate::mysql::reader::{Malformed, Parsed, Reader};
-use crate::mysql::table_map::TableMap;
+use crate::mysql::table_map::{TableMap, WireType};
 
 /// The decoding plan of one table version.
 #[derive(Clone, Debug)]
@@ -16,6 +16,9 @@ pub struct TablePlan {
     /// The table, as the catalog has it at this place of the stream.
     pub def: Arc<TableDef>,
     columns: Vec<ColumnPlan>,
+    /// A system-versioned table whose period columns are implicit: two more columns on the wire, and history rows
+    /// among the images. The replica holds the current rows only, as `SELECT *` shows them.
+    versioned: bool,
 }
 
 impl TablePlan {
@@ -24,10 +27,11 @@ impl TablePlan {
     /// # Errors
     /// The reason why the table must stop.
     pub fn new(map: &TableMap, def: &Arc<TableDef>) -> Result<TablePlan, String> {
-        if map.columns.len() != def.columns.len() {
+        let versioned = has_implicit_period(map, def);
+        let count = map.columns.len() - if versioned { 2 } else { 0 };
+        if count != def.columns.len() {
             return Err(format!(
-                "the bin log's rows have {} columns, the replica's table has {}",
-                map.columns.len(),
+                "the bin log's rows have {count} columns, the replica's table has {}",
                 def.columns.len()
             ));
         }
@@ -37,27 +41,46 @@ impl TablePlan {
                 return Err(format!("column {} of the replica is {there} in the bin log", here.name));
             }
         }
-        let columns = map.columns.iter().zip(&map.unsigned).zip(&def.columns);
-        let columns = columns.map(|((wire, unsigned), column)| ColumnPlan::new(*wire, *unsigned, column));
-        Ok(TablePlan { def: Arc::clone(def), columns: columns.collect::<Result<_, _>>()? })
+        let wire = map.columns.iter().zip(&map.unsigned).zip(&map.collations);
+        let columns = wire
+            .zip(&def.columns)
+            .map(|(((wire, unsigned), collation), column)| ColumnPlan::new(*wire, *unsigned, *collation, column));
+        Ok(TablePlan { def: Arc::clone(def), columns: columns.collect::<Result<_, _>>()?, versioned })
     }
 
-    /// Checks that images with these columns hold whole rows. Only VIRTUAL generated columns may be missing, if they
-    /// may be NULL: they are stored as NULL then.
+    /// Checks that images with these columns hold what their operation needs: an image of a row that is born (`born`)
+    /// every column; an image of a row that dies every column but generated ones, if the table has a key without them
+    /// (MariaDB leaves them out).
     ///
     /// # Errors
     /// The reason why the table must stop.
-    pub fn check_image(&self, columns: usize, present: &[u8]) -> Result<(), String> {
-        if columns != self.columns.len() {
-            return Err(format!("row images of {columns} columns, the table has {}", self.columns.len()));
+    pub fn check_image(&self, columns: usize, present: &[u8], born: bool) -> Result<(), String> {
+        let wanted = self.columns.len() + if self.versioned { 2 } else { 0 };
+        if columns != wanted {
+            return Err(format!("row images of {columns} columns, the table has {wanted}"));
+        }
+        if self.versioned && !(bit(present, columns - 1) && bit(present, columns - 2)) {
+            return Err("a row image of a system-versioned table without its period: set binlog_row_image=FULL".into());
         }
         for (i, column) in self.def.columns.iter().enumerate() {
-            if bit(present, i) || (column.virtual_generated && column.nullable) {
+            if bit(present, i) {
                 continue;
             }
+            let generated =
+                column.virtual_generated || column.extra_sql.to_ascii_uppercase().contains("GENERATED ALWAYS");
+            let in_key = self.def.key.is_empty() || self.def.key.contains(&column.id);
+            if generated && !born && !in_key && column.nullable {
+                continue;
+            }
+            let name = &column.name;
+            if generated {
+                return Err(format!(
+                    "the upstream left the generated column {name} out of a row image, and its value cannot be derived: \
+                     exclude the table, or make {name} an ordinary column"
+                ));
+            }
             return Err(format!(
-                "column {} is missing in a row image: set binlog_row_image=FULL on the upstream (globally, and in every session)",
-                column.name
+                "column {name} is missing in a row image: set binlog_row_image=FULL on the upstream (globally, and in every session)"
             ));
         }
         Ok(())
@@ -74,9 +97,9 @@ impl TablePlan {
         present: &[u8],
         full: bool,
         out: &mut TableWriter,
-    ) -> Parsed<()> {
-        let in_image =
-            if full { self.columns.len() } else { (0..self.columns.len()).filter(|i| bit(present, *i)).count() };
+    ) -> Parsed<Image> {
+        let all = self.columns.len() + if self.versioned { 2 } else { 0 };
+        let in_image = if full { all } else { (0..all).filter(|i| bit(present, *i)).count() };
         let nulls = r.bytes(in_image.div_ceil(8))?;
         let mut at = 0;
         let (builders, scratch) = out.parts();
@@ -96,6 +119,32 @@ impl TablePlan {
             }
             at += 1;
         }
-        Ok(())
+        if !self.versioned {
+            return Ok(Image::Current);
+        }
+        r.bytes(PERIOD_BYTES)?;
+        let row_end = r.bytes(PERIOD_BYTES)?;
+        Ok(if ENDS.contains(&row_end) { Image::Current } else { Image::History })
     }
+}
+
+/// What an image of a system-versioned table is of. Images of other tables are `Current`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Image {
+    Current,
+    History,
+}
+
+/// Bytes of a TIMESTAMP(6).
+const PERIOD_BYTES: usize = 7;
+/// `row_end` of current rows: the last moment that a TIMESTAMP(6) reaches, before and since MariaDB 11.5.
+const ENDS: [&[u8]; 2] = [&[0x7f, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f]];
+
+/// True if the bin log has two more columns than the table, and they are MariaDB's implicit period.
+fn has_implicit_period(map: &TableMap, def: &TableDef) -> bool {
+    let (Some(names), count) = (&map.names, map.columns.len()) else { return false };
+    count == def.columns.len() + 2
+        && map.columns[count - 2..].iter().all(|c| *c == WireType::Timestamp2 { fsp: 6 })
+        && names[count - 2].eq_ignore_ascii_case("row_start")
+        && names[count - 1].eq_ignore_ascii_case("row_end")
 }

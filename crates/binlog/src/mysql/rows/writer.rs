@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use tidelake_core::{ChangeBatch, CommitSeq, Result, RowOp, TableDef};
 
 use super::builder::ColumnBuilder;
-use super::plan::TablePlan;
+use super::plan::{Image, TablePlan};
 use super::{RowsEvent, RowsKind, bit};
 use crate::mysql::reader::{Malformed, Parsed, Reader};
 
@@ -27,6 +28,8 @@ pub struct TableWriter {
     scratch: String,
     seqs: Vec<CommitSeq>,
     ops: Vec<RowOp>,
+    /// Images that are no rows of the replica (history), by index.
+    dropped: Vec<usize>,
     bytes: usize,
 }
 
@@ -45,6 +48,7 @@ impl TableWriter {
             scratch: String::new(),
             seqs: Vec::new(),
             ops: Vec::new(),
+            dropped: Vec::new(),
             bytes: 0,
         })
     }
@@ -83,8 +87,8 @@ impl TableWriter {
         ops: Ops,
         mut full: impl FnMut(ChangeBatch),
     ) -> Result<(), String> {
-        plan.check_image(event.columns, event.present)?;
-        plan.check_image(event.columns, event.present_after)?;
+        plan.check_image(event.columns, event.present, event.kind == RowsKind::Write)?;
+        plan.check_image(event.columns, event.present_after, event.kind != RowsKind::Delete)?;
         let mut r = Reader::new(&event.rows);
         let first = if event.kind == RowsKind::Write { ops.1 } else { ops.0 };
         let before_full = (0..event.columns).all(|i| bit(event.present, i));
@@ -95,7 +99,9 @@ impl TableWriter {
                 self.append_row(&mut r, plan, (event.present_after, after_full), seq, ops.1).map_err(|e| e.0)?;
             }
             if self.is_full() {
-                full(self.finish().map_err(|e| e.to_string())?.ok_or("a full batch without rows")?);
+                if let Some(batch) = self.finish().map_err(|e| e.to_string())? {
+                    full(batch);
+                }
             }
         }
         Ok(())
@@ -111,10 +117,13 @@ impl TableWriter {
         op: RowOp,
     ) -> Parsed<()> {
         let before = r.rest().len();
-        plan.append_image(r, present, full, self)?;
+        let content = plan.append_image(r, present, full, self)?;
         let image = before - r.rest().len();
         if image == 0 {
             return Err(Malformed::because("row image without a byte"));
+        }
+        if content == Image::History {
+            self.dropped.push(self.ops.len());
         }
         self.bytes += image + 16 * self.builders.len();
         self.seqs.push(seq);
@@ -130,11 +139,21 @@ impl TableWriter {
         let rows = self.ops.len();
         let columns: Vec<ArrayRef> = self.builders.iter_mut().map(|b| b.finish().slice(0, rows)).collect();
         self.bytes = 0;
-        let (seqs, ops) = (std::mem::take(&mut self.seqs), std::mem::take(&mut self.ops));
-        if rows == 0 {
+        let (mut seqs, mut ops) = (std::mem::take(&mut self.seqs), std::mem::take(&mut self.ops));
+        let dropped = std::mem::take(&mut self.dropped);
+        if rows == dropped.len() {
             return Ok(None);
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let mut batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        if !dropped.is_empty() {
+            let mut keep = vec![true; rows];
+            dropped.into_iter().for_each(|i| keep[i] = false);
+            batch = filter_record_batch(&batch, &BooleanArray::from(keep.clone()))?;
+            let mut kept = keep.iter();
+            seqs.retain(|_| *kept.next().unwrap_or(&true));
+            let mut kept = keep.iter();
+            ops.retain(|_| *kept.next().unwrap_or(&true));
+        }
         Ok(Some(ChangeBatch::new(self.def.id, self.def.version, seqs, ops, batch)?))
     }
 }
