@@ -5,6 +5,7 @@
 //! position, and the end of the copy only once it has read up to the upstream's head: whatever the rows already contain
 //! is in the buffer before them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -50,11 +51,29 @@ struct Copying {
     cursor: Cursor,
     /// The seq of its CopyBegin: once it is published, the catalog shows whether the copy is still wanted.
     begun: CommitSeq,
+    /// The seq of its newest record.
+    newest: CommitSeq,
+    /// What the writer still needs to apply the chunks with these seqs.
+    holds: VecDeque<(CommitSeq, Hold)>,
 }
 
+/// Keeps the buffer's transactions from a snapshot on: applying a chunk looks at what the stream did since.
+type Hold = Arc<dyn Send + Sync>;
+
 impl Copying {
+    fn new(copy_id: u64, def: Arc<TableDef>, cursor: Cursor, begun: CommitSeq) -> Copying {
+        Copying { copy_id, def, cursor, begun, newest: begun, holds: VecDeque::new() }
+    }
+
     fn has_key(&self) -> bool {
         !self.def.key.is_empty()
+    }
+
+    /// Lets go of what the chunks up to `published` needed.
+    fn release_up_to(&mut self, published: CommitSeq) {
+        while self.holds.front().is_some_and(|(chunk, _)| *chunk <= published) {
+            self.holds.pop_front();
+        }
     }
 }
 
@@ -73,22 +92,25 @@ impl Job {
         let (mut copying, mut snapshot) = match self.unfinished()? {
             Some(copying) => (copying, None),
             None => {
+                let hold = self.hold();
                 let at = kind.open(connector, &mut conn, &server, &self.name).await?;
-                (self.begin(&mut conn, &server, &at).await?, Some(at))
+                (self.begin(&mut conn, &server, &at).await?, Some((hold, at)))
             }
         };
         self.note_begin(facts.rows, copying.cursor.rows);
         let mut read_at;
         loop {
-            if !self.is_wanted(&copying)? {
+            if !self.is_wanted(&mut copying)? {
                 return Ok(JobEnd::Dropped);
             }
-            read_at = match snapshot.take() {
-                Some(at) => at,
-                None => kind.open(connector, &mut conn, &server, &self.name).await?,
+            let hold;
+            (hold, read_at) = match snapshot.take() {
+                Some(open) => open,
+                None => (self.hold(), kind.open(connector, &mut conn, &server, &self.name).await?),
             };
             let limit = (kind.is_cheap() && copying.has_key()).then_some(self.shared.options.copy_chunk_rows);
             let rows = self.read_chunk(&mut conn, &mut copying, &read_at, limit).await?;
+            copying.holds.push_back((copying.newest, hold));
             kind.close(connector, &mut conn).await?;
             if limit.is_none_or(|limit| rows < limit) {
                 break;
@@ -114,7 +136,13 @@ impl Job {
         }
         let cursor = Cursor::parse(cursor)?;
         tracing::info!(table = %self.name, rows = cursor.rows, "the initial copy goes on");
-        Ok(Some(Copying { copy_id: *copy_id, def: entry.def.clone(), cursor, begun: CommitSeq::ZERO }))
+        Ok(Some(Copying::new(*copy_id, entry.def.clone(), cursor, CommitSeq::ZERO)))
+    }
+
+    /// Keeps everything that is not yet in the buffer's durable part: taken before a snapshot.
+    fn hold(&self) -> Hold {
+        let head = *self.buffer.head().borrow();
+        self.buffer.hold(head)
     }
 
     async fn begin(&self, conn: &mut Conn, server: &UpstreamServer, from: &SourcePosition) -> Result<Copying> {
@@ -129,15 +157,16 @@ impl Job {
         let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
         let begun = self.append(record, None).await?;
         tracing::info!(table = %self.name, %from, key = def.key.len(), "the initial copy begins");
-        Ok(Copying { copy_id, def, cursor: Cursor::default(), begun })
+        Ok(Copying::new(copy_id, def, Cursor::default(), begun))
     }
 
     /// False if the catalog no longer has this copy.
-    fn is_wanted(&self, copying: &Copying) -> Result<bool> {
+    fn is_wanted(&self, copying: &mut Copying) -> Result<bool> {
         let published = self.engine.published().borrow().seq;
         if published < copying.begun {
             return Ok(true);
         }
+        copying.release_up_to(published);
         let catalog = self.engine.catalog(published)?;
         let state = catalog.copying(&self.name).map(|e| &e.state);
         Ok(matches!(state, Some(TableState::Copying { copy_id, .. }) if *copy_id == copying.copy_id))
@@ -190,7 +219,7 @@ impl Job {
         };
         wait::read_up_to(&*self.buffer, read_at).await?;
         let count = rows.num_rows() as u64;
-        self.append(record, Some(rows)).await?;
+        copying.newest = self.append(record, Some(rows)).await?;
         self.note_rows(count, bytes);
         Ok(())
     }
