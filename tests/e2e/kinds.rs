@@ -106,7 +106,7 @@ const KEYED: &str = "
     CREATE TABLE kinds.only_unique (u INT NOT NULL, v INT, UNIQUE (u));
     CREATE TABLE kinds.null_unique (u INT NULL, v INT, UNIQUE (u));
     CREATE TABLE kinds.computed (id INT NOT NULL PRIMARY KEY, a INT NOT NULL, kept INT AS (a * 2) PERSISTENT,
-      made VARCHAR(20) AS (CONCAT('<', a, '>')) VIRTUAL, after_all INT NULL);
+      after_all INT NULL);
     CREATE DATABASE `größe \"x\"`;
     CREATE TABLE `größe \"x\"`.`ta``ble` (`sel ect` INT NOT NULL PRIMARY KEY, `名前` VARCHAR(20) NULL, `from` INT NULL);
     CREATE TABLE `größe \"x\"`.`Upper` (Id INT NOT NULL PRIMARY KEY, `Value` INT NULL);";

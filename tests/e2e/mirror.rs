@@ -182,3 +182,26 @@ fn only_wanted_tables_are_here() {
     assert_eq!(found, "bank\taccounts\nbank\tclock\nbank\tlater\nbank\tsavings\nstore\torders\n");
     assert_eq!(tidelake.latest("SELECT * FROM bank.later"), b"1\n");
 }
+
+/// The upstream logs no values of VIRTUAL columns. Whatever is done about it, it is not answered wrongly.
+#[test]
+fn virtual_columns_are_right_or_refused() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    let table = "CREATE DATABASE d; CREATE TABLE d.v (id INT PRIMARY KEY, a INT, \
+                 made VARCHAR(20) AS (CONCAT('<', a, '>')) VIRTUAL, behind INT)";
+    upstream.execute(&format!("{table}; INSERT INTO d.v (id, a, behind) VALUES (1, 5, 1), (2, NULL, NULL)"));
+    let tidelake = Tidelake::run(&upstream.source_url(), &[]);
+    tidelake.latest("SELECT 1");
+    upstream.execute("INSERT INTO d.v (id, a, behind) VALUES (3, 7, 1); UPDATE d.v SET a = 6 WHERE id = 1");
+    let sql = "SELECT * FROM d.v ORDER BY id";
+    match tidelake.try_latest(sql) {
+        Ok(found) => {
+            assert_eq!(String::from_utf8(found).unwrap(), String::from_utf8(upstream.batch_text(sql)).unwrap())
+        }
+        Err(refused) => assert!(refused.contains("d.v"), "{refused}"),
+    }
+    let plain = "SELECT id, a, behind FROM d.v ORDER BY id";
+    if let Ok(found) = tidelake.try_latest(plain) {
+        assert_eq!(String::from_utf8(found).unwrap(), String::from_utf8(upstream.batch_text(plain)).unwrap());
+    }
+}
