@@ -9,6 +9,9 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::schema::TableDef;
+use crate::types::arrow::data_type;
+use crate::value::{CellValue, array_of};
 
 /// True if every value of `from` has an exact counterpart in `to`.
 #[must_use]
@@ -49,6 +52,37 @@ pub fn widen(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return Err(Error::Internal(format!("stored {} does not widen to {to}", array.data_type())));
     }
     Ok(cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() })?)
+}
+
+/// Checks that rows of the old version can be read with the new one.
+///
+/// # Errors
+/// [`Error::Diverged`] if a column changes its type in a way that does not widen, or a NOT NULL column is added
+/// without an initial value.
+pub fn check_alter(old: &TableDef, new: &TableDef) -> Result<()> {
+    let diverged = |reason| Err(Error::Diverged { table: new.name.to_string(), reason });
+    for column in &new.columns {
+        let to = data_type(&column.ty);
+        match old.index_of(column.id) {
+            Some(i) => {
+                let from = data_type(&old.columns[i].ty);
+                if !can_widen(&from, &to) {
+                    return diverged(format!(
+                        "column {} changed from {from} to {to}: copy the table anew",
+                        column.name
+                    ));
+                }
+            }
+            None => match &column.initial {
+                Some(cell) if column.nullable || *cell != CellValue::Null => {
+                    array_of(&to, std::slice::from_ref(cell))?;
+                }
+                _ if column.nullable => {}
+                _ => return diverged(format!("column {} added without a value for old rows", column.name)),
+            },
+        }
+    }
+    Ok(())
 }
 
 /// Signed or not, and bits.

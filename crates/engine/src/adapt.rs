@@ -1,0 +1,79 @@
+//! Rows of one table version, read with the columns of another: matched by column id, widened, or filled with
+//! the initial value.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{Schema, SchemaRef};
+use tidelake_core::types::arrow::data_type;
+use tidelake_core::types::widen::widen;
+use tidelake_core::value::{CellValue, array_of};
+use tidelake_core::{ColumnId, Error, Result, TableDef};
+
+/// Some columns of one table version.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) def: Arc<TableDef>,
+    pub(crate) columns: Vec<ColumnId>,
+    pub(crate) schema: SchemaRef,
+}
+
+impl Target {
+    pub(crate) fn new(def: Arc<TableDef>, columns: Vec<ColumnId>) -> Result<Target> {
+        let all = def.arrow_schema();
+        let pick = |id: &ColumnId| {
+            let i = def.index_of(*id).ok_or_else(|| Error::NotFound(format!("column id {id} of {}", def.name)))?;
+            Ok(all.field(i).clone())
+        };
+        let schema = Arc::new(Schema::new(columns.iter().map(pick).collect::<Result<Vec<_>>>()?));
+        Ok(Target { def, columns, schema })
+    }
+
+    pub(crate) fn all(def: Arc<TableDef>) -> Result<Target> {
+        let columns = def.columns.iter().map(|c| c.id).collect();
+        Target::new(def, columns)
+    }
+
+    /// The rows of a batch whose columns have the ids `have`.
+    pub(crate) fn adapt(&self, rows: &RecordBatch, have: &[ColumnId]) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for (field, id) in self.schema.fields().iter().zip(&self.columns) {
+            let array = match have.iter().position(|h| h == id) {
+                Some(i) => widen(rows.column(i), field.data_type())?,
+                None => self.initial(*id, count)?,
+            };
+            if !field.is_nullable() && array.null_count() > 0 {
+                let reason = format!(
+                    "column {} is NOT NULL now, but {} stored rows have NULL",
+                    field.name(),
+                    array.null_count()
+                );
+                return Err(Error::Diverged { table: self.def.name.to_string(), reason });
+            }
+            arrays.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
+    }
+
+    /// What rows hold that were written before the column was added.
+    fn initial(&self, id: ColumnId, count: usize) -> Result<ArrayRef> {
+        let i = self.def.index_of(id).ok_or_else(|| Error::NotFound(format!("column id {id}")))?;
+        let column = &self.def.columns[i];
+        let ty = data_type(&column.ty);
+        match &column.initial {
+            None | Some(CellValue::Null) => Ok(new_null_array(&ty, count)),
+            Some(cell) => {
+                let one = array_of(&ty, std::slice::from_ref(cell))?;
+                Ok(take(one.as_ref(), &UInt32Array::from(vec![0; count]), None)?)
+            }
+        }
+    }
+}
+
+/// The column ids of a version, in order.
+pub(crate) fn column_ids(def: &TableDef) -> Vec<ColumnId> {
+    def.columns.iter().map(|c| c.id).collect()
+}

@@ -1,0 +1,148 @@
+//! Data files: what the manifest says of them, and what is known of them while the engine runs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::PageIndexPolicy;
+use serde::{Deserialize, Serialize};
+use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
+
+use crate::deaths::FileDeaths;
+use crate::pki::Pki;
+
+/// A data file as the manifest knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FileMeta {
+    /// Unique in the engine.
+    pub(crate) id: u64,
+    pub(crate) table: TableId,
+    /// The memtable generation that became this file.
+    pub(crate) generation: Option<u64>,
+    /// Column ids, in the file's order; the hidden birth column comes after them.
+    pub(crate) columns: Vec<ColumnId>,
+    /// Signature of the key the rows are sorted by.
+    pub(crate) sorted_by: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Smallest and largest birth.
+    pub(crate) births: (CommitSeq, CommitSeq),
+    /// Readers at or above this seq use it ...
+    pub(crate) valid_from: CommitSeq,
+    /// ... and below this.
+    pub(crate) valid_to: CommitSeq,
+    /// Kept until the horizon is above it (for plans made before a compaction); only with `valid_to`.
+    pub(crate) kept_until: CommitSeq,
+    /// When the table was truncated or dropped.
+    pub(crate) dead_at: CommitSeq,
+}
+
+impl FileMeta {
+    /// Its path below the engine's directory.
+    pub(crate) fn path(&self, dir: &Path) -> PathBuf {
+        table_dir(dir, self.table).join("l0").join(format!("{}.parquet", self.id))
+    }
+
+    /// Path of its key index of this signature.
+    pub(crate) fn pki_path(&self, dir: &Path, signature: &str) -> PathBuf {
+        let name = format!("{}-{:08x}.pki", self.id, crc32fast::hash(signature.as_bytes()));
+        table_dir(dir, self.table).join("l0").join(name)
+    }
+}
+
+/// The directory of a table's files.
+pub(crate) fn table_dir(dir: &Path, table: TableId) -> PathBuf {
+    dir.join("table").join(table.to_string())
+}
+
+/// A data file in use.
+pub(crate) struct DataFile {
+    pub(crate) meta: FileMeta,
+    pub(crate) path: PathBuf,
+    pub(crate) deaths: RwLock<FileDeaths>,
+    pub(crate) pki: RwLock<Arc<Pki>>,
+    dead_at: AtomicU64,
+    valid_to: AtomicU64,
+    kept_until: AtomicU64,
+    footer: OnceLock<ArrowReaderMetadata>,
+}
+
+impl DataFile {
+    pub(crate) fn new(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
+        DataFile {
+            path: meta.path(dir),
+            deaths: RwLock::new(deaths),
+            pki: RwLock::new(Arc::new(pki)),
+            dead_at: AtomicU64::new(meta.dead_at.0),
+            valid_to: AtomicU64::new(meta.valid_to.0),
+            kept_until: AtomicU64::new(meta.kept_until.0),
+            footer: OnceLock::new(),
+            meta,
+        }
+    }
+
+    pub(crate) fn dead_at(&self) -> CommitSeq {
+        CommitSeq(self.dead_at.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_dead_at(&self, seq: CommitSeq) {
+        self.dead_at.store(seq.0, Ordering::Release);
+    }
+
+    pub(crate) fn retire(&self, valid_to: CommitSeq, kept_until: CommitSeq) {
+        self.kept_until.store(kept_until.0, Ordering::Release);
+        self.valid_to.store(valid_to.0, Ordering::Release);
+    }
+
+    /// True if new plans at `seq` must read it.
+    pub(crate) fn covers(&self, seq: CommitSeq) -> bool {
+        let valid_to = CommitSeq(self.valid_to.load(Ordering::Acquire));
+        let in_time =
+            self.meta.valid_from <= seq && seq < valid_to && self.meta.births.0 <= seq && seq < self.dead_at();
+        // A file without a living row may be let go while the plan is in use.
+        in_time && self.deaths.read().count_at(seq) < self.meta.rows
+    }
+
+    /// True if no readable seq at or above the horizon needs it any more.
+    pub(crate) fn is_garbage(&self, horizon: CommitSeq) -> bool {
+        let kept_until = CommitSeq(self.kept_until.load(Ordering::Acquire));
+        self.dead_at() <= horizon || kept_until < horizon || self.deaths.read().count_at(horizon) == self.meta.rows
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotExpired`] if it was deleted meanwhile.
+    pub(crate) fn open(&self) -> Result<File> {
+        File::open(&self.path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::SnapshotExpired(format!("{} was let go", self.path.display())),
+            _ => Error::io(format!("open {}", self.path.display()), e),
+        })
+    }
+
+    /// Its Parquet footer, read once.
+    pub(crate) fn footer(&self) -> Result<ArrowReaderMetadata> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer.clone());
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        let footer = ArrowReaderMetadata::load(&self.open()?, options).map_err(|e| self.corrupt(e))?;
+        let rows = footer.metadata().file_metadata().num_rows();
+        let columns = footer.schema().fields().len();
+        if rows != self.meta.rows as i64 || columns != self.meta.columns.len() + 1 {
+            return Err(self.corrupt(format!(
+                "{rows} rows and {columns} columns, the manifest has {} and {}",
+                self.meta.rows,
+                self.meta.columns.len() + 1
+            )));
+        }
+        Ok(self.footer.get_or_init(|| footer).clone())
+    }
+
+    pub(crate) fn corrupt(&self, reason: impl std::fmt::Display) -> Error {
+        Error::corrupt(self.path.display().to_string(), reason.to_string())
+    }
+}

@@ -1,0 +1,166 @@
+//! The bytes of the manifest: appending edits, starting a new file, reading one back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tidelake_core::{Error, Result};
+
+use super::{Edit, State};
+use crate::fault::Faults;
+use crate::parquet_file::sync_dir;
+
+const HEADER: &[u8; 16] = b"TLMANIFEST v0001";
+const RECORD: &[u8; 4] = b"\xf7TLR";
+const RECORD_HEAD: usize = 12;
+/// A new file begins when edits are over this and over twice the snapshot.
+const ROLL_BYTES: u64 = 1 << 20;
+
+/// The manifest that is written to.
+pub(crate) struct ManifestLog {
+    dir: PathBuf,
+    number: u64,
+    file: File,
+    path: PathBuf,
+    state: State,
+    snapshot_bytes: u64,
+    bytes: u64,
+    faults: Faults,
+}
+
+impl ManifestLog {
+    /// Reads the newest manifest, or an empty state for a new directory.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for damage, [`Error::Invalid`] for files that are not the engine's.
+    pub(crate) fn recover(dir: &Path) -> Result<(u64, State)> {
+        fs::create_dir_all(dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+        let Some(newest) = numbers(dir)?.into_iter().max() else { return Ok((0, State::empty())) };
+        let path = dir.join(format!("{newest}.log"));
+        let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
+        Ok((newest, read_manifest(&path.display().to_string(), &bytes)?))
+    }
+
+    /// Starts file `number` with `state` and lets the older ones go.
+    pub(crate) fn start(dir: &Path, number: u64, state: State, faults: Faults) -> Result<ManifestLog> {
+        let path = dir.join(format!("{number}.log"));
+        let tmp = dir.join(format!("{number}.tmp"));
+        let io = |e| Error::io(format!("write {}", tmp.display()), e);
+        let mut bytes = HEADER.to_vec();
+        bytes.extend_from_slice(&record(&state)?);
+        let mut file = File::create(&tmp).map_err(io)?;
+        file.write_all(&bytes).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        faults.crash_point("manifest: before rename")?;
+        fs::rename(&tmp, &path).map_err(io)?;
+        sync_dir(dir)?;
+        for old in numbers(dir)?.into_iter().filter(|n| *n < number) {
+            let old = dir.join(format!("{old}.log"));
+            fs::remove_file(&old).map_err(|e| Error::io(format!("remove {}", old.display()), e))?;
+        }
+        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        let length = bytes.len() as u64;
+        Ok(ManifestLog {
+            dir: dir.to_owned(),
+            number,
+            file,
+            path,
+            state,
+            snapshot_bytes: length,
+            bytes: length,
+            faults,
+        })
+    }
+
+    /// The state after all edits.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Makes an edit durable. After an error the engine must not write again: whether the edit is on disk is
+    /// not known.
+    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+        let io = |e| Error::io(format!("write {}", self.path.display()), e);
+        let mut next = self.state.clone();
+        next.apply(edit)?;
+        let bytes = record(edit)?;
+        if self.faults.on("manifest: torn edit") {
+            self.file.write_all(&bytes[..bytes.len() / 2]).map_err(io)?;
+        }
+        self.faults.crash_point("manifest: torn edit")?;
+        self.file.write_all(&bytes).map_err(io)?;
+        self.file.sync_data().map_err(io)?;
+        self.bytes += bytes.len() as u64;
+        self.state = next;
+        if self.bytes > ROLL_BYTES && self.bytes > 3 * self.snapshot_bytes {
+            *self = ManifestLog::start(&self.dir, self.number + 1, self.state.clone(), self.faults.clone())?;
+        }
+        Ok(())
+    }
+}
+
+fn numbers(dir: &Path) -> Result<Vec<u64>> {
+    let io = |e| Error::io(format!("list {}", dir.display()), e);
+    let mut out = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if let Some(number) = name.strip_suffix(".log").and_then(|n| n.parse().ok()) {
+            out.push(number);
+        } else if name.strip_suffix(".tmp").and_then(|n| n.parse::<u64>().ok()).is_some() {
+            fs::remove_file(&path).map_err(|e| Error::io(format!("remove {}", path.display()), e))?;
+        } else {
+            return Err(Error::Invalid(format!("{} is not a file of the Magic Engine: move it away", path.display())));
+        }
+    }
+    Ok(out)
+}
+
+fn record<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(value).map_err(|e| Error::Internal(format!("encode manifest record: {e}")))?;
+    let length = u32::try_from(json.len()).map_err(|_| Error::Limit("manifest record over 4 GiB".into()))?;
+    let mut out = Vec::with_capacity(json.len() + RECORD_HEAD);
+    out.extend_from_slice(RECORD);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&json).to_le_bytes());
+    out.extend_from_slice(&json);
+    Ok(out)
+}
+
+/// The whole record at the front of `bytes`, and what follows it.
+fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = bytes.strip_prefix(RECORD)?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let (json, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    (crc32fast::hash(json) == u32::from_le_bytes(*crc)).then_some((json, rest))
+}
+
+/// The state in a manifest file. A torn last edit is as if it had never been written; `place` names the file.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the file is foreign, or damaged anywhere else than at its end.
+pub fn read_manifest(place: &str, bytes: &[u8]) -> Result<State> {
+    let at = |rest: &[u8]| format!("{place} offset {}", bytes.len() - rest.len());
+    let Some(body) = bytes.strip_prefix(HEADER) else {
+        return Err(Error::corrupt(place, "not a manifest of this version of the Magic Engine"));
+    };
+    let (snapshot, mut rest) =
+        split_record(body).ok_or_else(|| Error::corrupt(at(body), "the first record is damaged"))?;
+    let mut state: State =
+        serde_json::from_slice(snapshot).map_err(|e| Error::corrupt(at(body), format!("not a snapshot: {e}")))?;
+    while !rest.is_empty() {
+        let Some((edit, after)) = split_record(rest) else {
+            if (1..rest.len()).any(|i| split_record(&rest[i..]).is_some()) {
+                return Err(Error::corrupt(at(rest), "a damaged edit before whole ones"));
+            }
+            tracing::warn!(place, bytes = rest.len(), "manifest ends in a torn edit: left out");
+            break;
+        };
+        let edit: Edit =
+            serde_json::from_slice(edit).map_err(|e| Error::corrupt(at(rest), format!("not an edit: {e}")))?;
+        state.apply(&edit).map_err(|e| Error::corrupt(at(rest), e.to_string()))?;
+        rest = after;
+    }
+    Ok(state)
+}

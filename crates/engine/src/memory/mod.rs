@@ -1,0 +1,210 @@
+//! The memtable of a table: generations of chunks.
+//!
+//! A *chunk* is the rows that one staged step brought; only its deaths change. A *generation* is a run of chunks
+//! of one table version with an index of its live keys; a flush turns a generation into a file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use hashbrown::HashTable;
+use tidelake_core::{CommitSeq, Error, Result, TableDef};
+
+use crate::adapt::{Target, column_ids};
+use crate::keys::{KeyMaker, Keys};
+
+/// Rows of one staged step. Births ascend. A chunk is published as a whole.
+pub(crate) struct Chunk {
+    pub(crate) rows: RecordBatch,
+    pub(crate) births: Vec<u64>,
+    deaths: Vec<AtomicU64>,
+    pub(crate) bytes: u64,
+}
+
+impl Chunk {
+    pub(crate) fn new(rows: RecordBatch, births: Vec<u64>, key_bytes: u64) -> Chunk {
+        let data: usize = rows
+            .columns()
+            .iter()
+            .map(|c| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size()))
+            .sum();
+        // Births, deaths, and an index entry with its share of free slots.
+        let bytes = data as u64 + key_bytes + births.len() as u64 * (16 + 24) + 256;
+        let deaths = births.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
+        Chunk { rows, births, deaths, bytes }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.births.len()
+    }
+
+    pub(crate) fn first_birth(&self) -> u64 {
+        self.births.first().copied().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn last_birth(&self) -> u64 {
+        self.births.last().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn death(&self, row: usize) -> u64 {
+        self.deaths[row].load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_death(&self, row: usize, seq: u64) {
+        self.deaths[row].store(seq, Ordering::Release);
+    }
+
+    fn undo_deaths_above(&self, seq: u64) {
+        for death in &self.deaths {
+            let at = death.load(Ordering::Acquire);
+            if at > seq && at != u64::MAX {
+                death.store(u64::MAX, Ordering::Release);
+            }
+        }
+    }
+
+    /// Rows born in `births` that a reader at `seq` sees; `None`: all of them.
+    pub(crate) fn visible(&self, seq: CommitSeq, births: &std::ops::Range<u64>) -> Option<BooleanArray> {
+        let seen = |i: usize| {
+            let birth = self.births[i];
+            births.contains(&birth) && birth <= seq.0 && seq.0 < self.death(i)
+        };
+        let mask: BooleanArray = (0..self.len()).map(|i| Some(seen(i))).collect();
+        if mask.true_count() == self.len() { None } else { Some(mask) }
+    }
+
+    /// Number of rows that a reader at `seq` sees.
+    pub(crate) fn count(&self, seq: CommitSeq) -> u64 {
+        (0..self.len()).filter(|i| self.births[*i] <= seq.0 && seq.0 < self.death(*i)).count() as u64
+    }
+}
+
+/// Where a live key of a generation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    hash: u64,
+    pub(crate) chunk: u32,
+    pub(crate) row: u32,
+}
+
+/// Keys of a generation, and an index of the live ones.
+#[derive(Default)]
+pub(crate) struct KeyIndex {
+    pub(crate) keys: Vec<Arc<Keys>>,
+    table: HashTable<Slot>,
+}
+
+impl KeyIndex {
+    /// Adds a chunk's keys; rows that are dead stay out of the index.
+    fn push(&mut self, keys: Arc<Keys>, chunk: &Chunk) {
+        let at = self.keys.len() as u32;
+        self.table.reserve(keys.len(), |s| s.hash);
+        for row in 0..keys.len() {
+            if chunk.death(row) == u64::MAX {
+                let hash = keys.hash(row);
+                self.table.insert_unique(hash, Slot { hash, chunk: at, row: row as u32 }, |s| s.hash);
+            }
+        }
+        self.keys.push(keys);
+    }
+
+    /// One live row of this key.
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.table.find(hash, |s| s.hash == hash && self.key(*s) == key).copied()
+    }
+
+    /// All live rows of this key, up to `most`.
+    pub(crate) fn find_many(&self, hash: u64, key: &[u8], most: usize) -> Vec<Slot> {
+        self.table.iter_hash(hash).filter(|s| s.hash == hash && self.key(**s) == key).take(most).copied().collect()
+    }
+
+    fn key(&self, slot: Slot) -> &[u8] {
+        self.keys[slot.chunk as usize].get(slot.row as usize)
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        if let Ok(found) = self.table.find_entry(slot.hash, |s| *s == slot) {
+            found.remove();
+        }
+    }
+}
+
+/// A run of chunks of one table version.
+pub(crate) struct Generation {
+    pub(crate) id: u64,
+    pub(crate) def: Arc<TableDef>,
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    pub(crate) index: KeyIndex,
+    /// When the table was truncated or dropped under it.
+    pub(crate) dead_at: CommitSeq,
+}
+
+impl Generation {
+    pub(crate) fn new(id: u64, def: Arc<TableDef>) -> Generation {
+        Generation { id, def, chunks: Vec::new(), index: KeyIndex::default(), dead_at: CommitSeq::MAX }
+    }
+
+    pub(crate) fn push(&mut self, chunk: Chunk, keys: Keys) {
+        self.index.push(Arc::new(keys), &chunk);
+        self.chunks.push(Arc::new(chunk));
+    }
+
+    pub(crate) fn kill(&mut self, slot: Slot, seq: CommitSeq) {
+        self.chunks[slot.chunk as usize].set_death(slot.row as usize, seq.0);
+        self.index.remove(slot);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|c| c.bytes).sum()
+    }
+
+    /// Takes the chunks after `keep` out, into a generation of their own.
+    pub(crate) fn split_off(&mut self, keep: usize, id: u64) -> Generation {
+        let mut rest = Generation::new(id, self.def.clone());
+        rest.dead_at = self.dead_at;
+        let keys: Vec<Arc<Keys>> = self.index.keys.drain(keep..).collect();
+        let chunks: Vec<Arc<Chunk>> = self.chunks.drain(keep..).collect();
+        self.index.table.retain(|s| (s.chunk as usize) < keep);
+        for (chunk, keys) in chunks.into_iter().zip(keys) {
+            rest.index.push(keys, &chunk);
+            rest.chunks.push(chunk);
+        }
+        rest
+    }
+
+    /// Number of leading chunks that are published.
+    pub(crate) fn published_chunks(&self, published: CommitSeq) -> usize {
+        self.chunks.partition_point(|c| c.last_birth() <= published.0)
+    }
+
+    /// Drops unpublished chunks and takes back unpublished deaths. Returns the bytes that went.
+    pub(crate) fn undo_above(&mut self, published: CommitSeq) -> u64 {
+        let keep = self.published_chunks(published);
+        let gone = self.chunks.drain(keep..).map(|c| c.bytes).sum();
+        let keys: Vec<Arc<Keys>> = self.index.keys.drain(..).take(keep).collect();
+        self.index = KeyIndex::default();
+        for (chunk, keys) in self.chunks.iter().zip(keys) {
+            chunk.undo_deaths_above(published.0);
+            self.index.push(keys, chunk);
+        }
+        if self.dead_at > published {
+            self.dead_at = CommitSeq::MAX;
+        }
+        gone
+    }
+
+    /// The index as another version of the table identifies rows.
+    pub(crate) fn rekeyed(&self, def: &Arc<TableDef>, maker: &KeyMaker) -> Result<KeyIndex> {
+        let target = Target::all(def.clone())?;
+        let have = column_ids(&self.def);
+        let mut index = KeyIndex::default();
+        for chunk in &self.chunks {
+            let keys = maker.keys(&target.adapt(&chunk.rows, &have)?)?;
+            if keys.len() != chunk.len() {
+                return Err(Error::Internal("keys of a chunk are not as many as its rows".into()));
+            }
+            index.push(Arc::new(keys), chunk);
+        }
+        Ok(index)
+    }
+}

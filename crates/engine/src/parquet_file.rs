@@ -1,0 +1,97 @@
+//! Writing a data file: Parquet that old readers accept, rows in the order of their keys, the hidden birth
+//! column last.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use tidelake_core::types::arrow::FIELD_ID_METADATA_KEY;
+use tidelake_core::{Error, Result, TableDef};
+
+/// Name of the hidden column of births.
+pub(crate) const SEQ_COLUMN: &str = "_seq";
+/// Its field id, above every column's.
+const SEQ_FIELD_ID: &str = "2147483000";
+
+/// The schema of files of a table version: its columns, then births.
+pub(crate) fn file_schema(def: &TableDef) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = def.arrow_schema().fields().iter().cloned().collect();
+    let id = [(FIELD_ID_METADATA_KEY.to_owned(), SEQ_FIELD_ID.to_owned())];
+    fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::UInt64, false).with_metadata(id.into())));
+    Arc::new(Schema::new(fields))
+}
+
+/// Writes one data file.
+pub(crate) struct DataFileWriter {
+    name: String,
+    schema: SchemaRef,
+    writer: ArrowWriter<File>,
+    births: (u64, u64),
+    rows: u64,
+}
+
+/// What a finished file is like.
+pub(crate) struct Written {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) births: (u64, u64),
+}
+
+impl DataFileWriter {
+    pub(crate) fn create(path: &Path, def: &TableDef, row_group_rows: usize) -> Result<DataFileWriter> {
+        let name = path.display().to_string();
+        let file = File::create(path).map_err(|e| Error::io(format!("create {name}"), e))?;
+        let properties = WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::LZ4_RAW)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_max_row_group_row_count(Some(row_group_rows))
+            .set_created_by("tidelake".to_owned())
+            .build();
+        let schema = file_schema(def);
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
+        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0 })
+    }
+
+    /// Adds rows of the version's schema, with their births.
+    pub(crate) fn write(&mut self, rows: &RecordBatch, births: Vec<u64>) -> Result<()> {
+        for birth in &births {
+            self.births = (self.births.0.min(*birth), self.births.1.max(*birth));
+        }
+        self.rows += births.len() as u64;
+        let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+        columns.push(Arc::new(UInt64Array::from(births)));
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
+        self.writer.write(&batch).map_err(|e| failed(&self.name, e))?;
+        // Whole groups in memory at once are bounded by bytes too.
+        if self.writer.in_progress_size() > 128 << 20 {
+            self.writer.flush().map_err(|e| failed(&self.name, e))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and makes it durable.
+    pub(crate) fn finish(self) -> Result<Written> {
+        let io = |e| Error::io(format!("sync {}", self.name), e);
+        let file = self.writer.into_inner().map_err(|e| failed(&self.name, e))?;
+        file.sync_all().map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok(Written { rows: self.rows, bytes, births: self.births })
+    }
+}
+
+/// Errors of the Parquet writer are mostly a full disk.
+fn failed(name: &str, e: parquet::errors::ParquetError) -> Error {
+    Error::io(format!("write {name}"), std::io::Error::other(e.to_string()))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    let io = |e| Error::io(format!("sync directory {}", dir.display()), e);
+    File::open(dir).map_err(io)?.sync_all().map_err(io)
+}

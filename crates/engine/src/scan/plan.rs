@@ -1,0 +1,124 @@
+//! Planning: which generations and which row groups hold rows of a snapshot.
+
+use std::sync::Arc;
+
+use tidelake_core::ports::{ScanPlan, ScanRequest, ScanSplit, TableStats};
+use tidelake_core::{CommitSeq, Error, Result, TableId};
+
+use super::{Part, prune};
+use crate::adapt::Target;
+use crate::engine::Inner;
+use crate::file::DataFile;
+use crate::memory::Chunk;
+
+/// Parts of one snapshot of a table, taken at once.
+struct View {
+    memory: Vec<(u64, Vec<Arc<Chunk>>)>,
+    files: Vec<Arc<DataFile>>,
+}
+
+fn view(inner: &Inner, table: TableId, seq: CommitSeq) -> View {
+    let Ok(table) = inner.table(table) else { return View { memory: Vec::new(), files: Vec::new() } };
+    let units = table.units.read();
+    let seen = |g: &&crate::memory::Generation| seq < g.dead_at && g.chunks.iter().any(|c| c.first_birth() <= seq.0);
+    View {
+        memory: units.generations.iter().filter(seen).map(|g| (g.id, g.chunks.clone())).collect(),
+        files: units.files.iter().chain(&units.retired).filter(|f| f.covers(seq)).cloned().collect(),
+    }
+}
+
+pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
+    let def = inner.readable_def(request.seq, request.table)?;
+    let columns = request.projection.clone().unwrap_or_else(|| def.columns.iter().map(|c| c.id).collect());
+    let target = Target::new(def.clone(), columns.clone())?;
+    let view = view(inner, request.table, request.seq);
+    let split = |part: Part, rows: u64, bytes: u64| -> Result<ScanSplit> {
+        let part = serde_json::to_string(&part).map_err(|e| Error::Internal(format!("encode split: {e}")))?;
+        let (columns, predicates) = (columns.clone(), request.predicates.clone());
+        Ok(ScanSplit { seq: request.seq, table: request.table, columns, predicates, part, rows, bytes })
+    };
+    let total = view.files.iter().map(|f| f.meta.rows).chain(view.memory.iter().map(|m| rows_of(&m.1))).sum::<u64>();
+    let rows_per_split = total.div_ceil(request.target_splits.max(1) as u64).max(1);
+    let mut splits = Vec::new();
+    for (generation, chunks) in &view.memory {
+        for (from, to, rows, bytes) in seq_ranges(chunks, rows_per_split) {
+            splits.push(split(Part::Memory { generation: *generation, from, to }, rows, bytes)?);
+        }
+    }
+    for file in &view.files {
+        let footer = file.footer()?;
+        let kept = prune::row_groups(file, footer.metadata(), &def, &request.predicates)?;
+        let mut groups = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for group in kept {
+            let meta = footer.metadata().row_group(group);
+            groups.push(group);
+            rows += meta.num_rows() as u64;
+            bytes += meta.compressed_size() as u64;
+            if rows >= rows_per_split {
+                splits.push(split(
+                    Part::File { file: file.meta.id, groups: std::mem::take(&mut groups) },
+                    rows,
+                    bytes,
+                )?);
+                (rows, bytes) = (0, 0);
+            }
+        }
+        if !groups.is_empty() {
+            splits.push(split(Part::File { file: file.meta.id, groups }, rows, bytes)?);
+        }
+    }
+    let whole = request.predicates.is_empty() && request.limit.is_none();
+    let exact_rows = if whole { count(&view, request.seq) } else { None };
+    Ok(ScanPlan { schema: target.schema, splits, exact_rows })
+}
+
+fn rows_of(chunks: &[Arc<Chunk>]) -> u64 {
+    chunks.iter().map(|c| c.len() as u64).sum()
+}
+
+/// Cuts a generation at births, so that each part is the same rows in memory and in the file made of it.
+fn seq_ranges(chunks: &[Arc<Chunk>], rows_per_split: u64) -> Vec<(u64, u64, u64, u64)> {
+    let mut ranges = Vec::new();
+    let (mut from, mut rows, mut bytes) = (0, 0, 0);
+    for (i, chunk) in chunks.iter().enumerate() {
+        rows += chunk.len() as u64;
+        bytes += chunk.bytes;
+        let next = chunks.get(i + 1).map_or(u64::MAX, |c| c.first_birth());
+        // A seq that runs over two chunks belongs to one part.
+        if next > chunk.last_birth() && (rows >= rows_per_split || next == u64::MAX) {
+            ranges.push((from, next, rows, bytes));
+            (from, rows, bytes) = (next, 0, 0);
+        }
+    }
+    ranges
+}
+
+/// Number of rows of a snapshot; `None` where only reading births could tell.
+fn count(view: &View, seq: CommitSeq) -> Option<u64> {
+    let mut rows = 0;
+    for file in &view.files {
+        if file.meta.births.1 > seq {
+            return None;
+        }
+        rows += file.meta.rows - file.deaths.read().count_at(seq);
+    }
+    Some(rows + view.memory.iter().flat_map(|m| &m.1).map(|c| c.count(seq)).sum::<u64>())
+}
+
+pub(crate) fn table_stats(inner: &Inner, id: TableId) -> Result<TableStats> {
+    let published = inner.published.borrow().seq;
+    inner.catalog(published)?.table(id)?;
+    let view = view(inner, id, published);
+    let live_rows =
+        count(&view, published).ok_or_else(|| Error::Internal("a file holds rows that are not published".into()))?;
+    let table = inner.table(id)?;
+    let units = table.units.read();
+    let files = units.files.iter().chain(&units.retired);
+    Ok(TableStats {
+        live_rows,
+        file_bytes: files.clone().map(|f| f.meta.bytes).sum(),
+        files: files.count() as u64,
+        memory_bytes: units.memory(),
+    })
+}
