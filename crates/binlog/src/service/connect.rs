@@ -124,7 +124,6 @@ impl Connector {
         }
         match self.url.ssl_mode {
             SslMode::VerifyIdentity => ssl,
-            SslMode::VerifyCa => ssl.with_danger_skip_domain_validation(true),
             _ => ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true),
         }
     }
@@ -136,6 +135,10 @@ impl Connector {
             mysql_async::Error::Server(e) if is_passing(e.code) => Error::Unavailable(text),
             mysql_async::Error::Server(_) | mysql_async::Error::Url(_) => Error::Invalid(text),
             mysql_async::Error::Io(IoError::Tls(_)) => Error::Invalid(text),
+            // a refused certificate
+            mysql_async::Error::Io(IoError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Error::Invalid(text)
+            }
             mysql_async::Error::Driver(e) if is_configuration(e) => Error::Invalid(text),
             _ => Error::Unavailable(text),
         }

@@ -45,7 +45,7 @@ use url::UpstreamUrl;
 #[derive(Clone)]
 pub struct ServiceOptions {
     /// `mysql://USER:PASSWORD@HOST:PORT`, user and password percent-encoded; options `ssl-mode` (`disabled`,
-    /// `preferred`, `required`, `verify-ca`, `verify-identity`) and `ssl-ca` (a PEM file) may follow after `/?`.
+    /// `preferred`, `required`, `verify-identity`) and `ssl-ca` (a PEM file) may follow after `/?`.
     pub url: String,
     /// Which tables are wanted.
     pub filter: TableFilter,

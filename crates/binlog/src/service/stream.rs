@@ -138,12 +138,14 @@ async fn fetch(
 
 fn note_event(shared: &Shared, event: &[u8]) {
     let Ok(header) = EventHeader::parse(event) else { return };
-    let idle = matches!(header.kind, EventType::HEARTBEAT | EventType::HEARTBEAT_V2);
-    let lag = if idle || header.timestamp == 0 || header.is_artificial() {
-        idle.then_some(0.0)
-    } else {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Some((now - f64::from(header.timestamp)).max(0.0))
+    let lag = match header.kind {
+        EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Some(0.0),
+        // only these carry the time of something that happened just then
+        EventType::QUERY | EventType::XID | EventType::GTID | EventType::MARIADB_GTID | EventType::GTID_TAGGED => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            (header.timestamp > 0).then(|| (now - f64::from(header.timestamp)).max(0.0))
+        }
+        _ => None,
     };
     shared.note_event(event.len() as u64, lag);
 }

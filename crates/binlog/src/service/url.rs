@@ -15,8 +15,6 @@ pub(crate) enum SslMode {
     Preferred,
     /// TLS, certificate unchecked.
     Required,
-    /// TLS, the certificate's chain is checked.
-    VerifyCa,
     /// TLS, chain and host name are checked.
     VerifyIdentity,
 }
@@ -86,12 +84,9 @@ impl UpstreamUrl {
                     "disabled" => SslMode::Disabled,
                     "preferred" => SslMode::Preferred,
                     "required" => SslMode::Required,
-                    "verify-ca" => SslMode::VerifyCa,
                     "verify-identity" => SslMode::VerifyIdentity,
                     _ => {
-                        return Err(wrong(
-                            "ssl-mode is one of disabled, preferred, required, verify-ca, verify-identity",
-                        ));
+                        return Err(wrong("ssl-mode is one of disabled, preferred, required, verify-identity"));
                     }
                 };
             }

@@ -7,7 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tidelake_core::{Error, Result};
 use tokio_rustls::TlsConnector;
 
@@ -21,7 +21,7 @@ use super::Transport;
 pub(super) async fn secure(stream: Box<dyn Transport>, url: &UpstreamUrl) -> Result<Box<dyn Transport>> {
     let invalid = |what: &str| Error::Invalid(format!("TLS to {url}: {what}"));
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier { inner: verifier(url, &provider)?, mode: url.ssl_mode, provider: provider.clone() };
+    let verifier = Verifier { inner: verifier(url, &provider)?, provider: provider.clone() };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| invalid(&e.to_string()))?
@@ -38,7 +38,7 @@ pub(super) async fn secure(stream: Box<dyn Transport>, url: &UpstreamUrl) -> Res
 
 /// The checker of certificates; `None` for modes that check none.
 fn verifier(url: &UpstreamUrl, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<WebPkiServerVerifier>>> {
-    if !matches!(url.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity) {
+    if url.ssl_mode != SslMode::VerifyIdentity {
         return Ok(None);
     }
     let mut roots = RootCertStore::empty();
@@ -59,7 +59,6 @@ fn verifier(url: &UpstreamUrl, provider: &Arc<CryptoProvider>) -> Result<Option<
 #[derive(Debug)]
 struct Verifier {
     inner: Option<Arc<WebPkiServerVerifier>>,
-    mode: SslMode,
     provider: Arc<CryptoProvider>,
 }
 
@@ -72,13 +71,9 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
-        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // the name is checked last: here the chain was found good
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.mode == SslMode::VerifyCa => Ok(ServerCertVerified::assertion()),
-            other => other,
+        match &self.inner {
+            Some(inner) => inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            None => Ok(ServerCertVerified::assertion()),
         }
     }
 
