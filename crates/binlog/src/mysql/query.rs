@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tidelake_core::types::text::ServerFlavor;
+
 use super::compressed;
 use super::reader::{Malformed, Parsed, Reader};
 
@@ -20,6 +22,14 @@ pub struct QueryEvent<'a> {
     pub connection: Option<u16>,
     /// Collation id of `collation_server`.
     pub server: Option<u16>,
+    /// Collation id of `collation_database`, where it is not the database's own.
+    pub database_collation: Option<u16>,
+    /// The session's `time_zone`, if the statement depends on it.
+    pub time_zone: Option<Cow<'a, str>>,
+    /// The session's option bits (`OPTION_*`) that are logged.
+    pub flags2: u32,
+    /// MySQL 8 and later: `explicit_defaults_for_timestamp`, with statements that depend on it.
+    pub explicit_timestamps: Option<bool>,
     /// Collation id of the default for utf8mb4 (MySQL 8 and later).
     pub default_utf8mb4: Option<u16>,
     /// MariaDB `character_set_collations`: for a charset (by its default collation's id) another default collation.
@@ -39,7 +49,20 @@ pub enum QueryForm {
     Load,
 }
 
+/// MariaDB's option bit of `explicit_defaults_for_timestamp` (seen on 10.11; servers that do not log it have it off).
+const EXPLICIT_TIMESTAMPS: u32 = 1 << 24;
+
 impl<'a> QueryEvent<'a> {
+    /// True if a TIMESTAMP column without NULL is NOT NULL in this session.
+    #[must_use]
+    pub fn implicit_timestamps(&self, flavor: ServerFlavor) -> bool {
+        match flavor {
+            ServerFlavor::MariaDb => self.flags2 & EXPLICIT_TIMESTAMPS == 0,
+            // servers before 8.0 do not log it, and have it off unless configured
+            _ => !self.explicit_timestamps.unwrap_or(false),
+        }
+    }
+
     /// Parses the body of an event.
     ///
     /// # Errors
@@ -79,7 +102,7 @@ impl<'a> QueryEvent<'a> {
     }
 
     /// Reads the variables that matter, up to the first unknown one (their order is fixed; unknown ones come last).
-    fn read_variables(&mut self, vars: &[u8]) {
+    fn read_variables(&mut self, vars: &'a [u8]) {
         let mut r = Reader::new(vars);
         while let Ok(code) = r.u8() {
             if self.read_variable(code, &mut r).is_err() {
@@ -88,17 +111,20 @@ impl<'a> QueryEvent<'a> {
         }
     }
 
-    fn read_variable(&mut self, code: u8, r: &mut Reader<'_>) -> Parsed<()> {
+    fn read_variable(&mut self, code: u8, r: &mut Reader<'a>) -> Parsed<()> {
         match code {
-            0 | 3 | 10 => drop(r.u32()?),
+            0 => self.flags2 = r.u32()?,
+            3 | 10 => drop(r.u32()?),
             1 => self.sql_mode = r.u64()?,
             2 => {
                 let len = usize::from(r.u8()?);
                 r.bytes(len + 1)?;
             }
             4 => (self.client, self.connection, self.server) = (Some(r.u16()?), Some(r.u16()?), Some(r.u16()?)),
-            5 | 6 => drop(short_string(r)?),
-            7 | 8 => drop(r.u16()?),
+            5 => self.time_zone = Some(String::from_utf8_lossy(short_string(r)?)),
+            6 => drop(short_string(r)?),
+            7 => drop(r.u16()?),
+            8 => self.database_collation = Some(r.u16()?),
             9 | 17 | 129 => drop(r.u64()?),
             11 => {
                 short_string(r)?;
@@ -111,7 +137,8 @@ impl<'a> QueryEvent<'a> {
                 }
             }
             13 | 128 => drop(r.u24()?),
-            16 | 19 | 20 => drop(r.u8()?),
+            16 => self.explicit_timestamps = Some(r.u8()? != 0),
+            19 | 20 => drop(r.u8()?),
             18 => self.default_utf8mb4 = Some(r.u16()?),
             130 => {
                 // flags, and the sequence number of the START ALTER if it is a COMMIT or ROLLBACK ALTER

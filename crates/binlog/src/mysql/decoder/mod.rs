@@ -2,8 +2,10 @@
 //!
 //! Row images collect in one open batch per table, across transactions; a schema change closes all of them first, so
 //! that steps stay in stream order. What cannot be decoded for one table stops that table ([`stop`]); statements are in
-//! [`statements`], ROLLBACKs inside logged transactions in [`undo`], names against the catalog in [`tables`].
+//! [`statements`], foreign keys that change unlogged rows in [`cascade`], ROLLBACKs inside logged transactions in
+//! [`undo`], names against the catalog in [`tables`].
 
+mod cascade;
 pub mod port;
 mod statements;
 mod stop;
@@ -15,7 +17,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId};
+use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, TableState};
 
 use self::port::{DdlContext, DdlOutcome};
 use self::tables::MappedTables;
@@ -126,7 +128,13 @@ impl BinlogDecoder {
             current.corrupt(Malformed::new(format!("rows of table number {} without its table map", event.table_id)))
         })?;
         current.undo.remember(kind, body, &mapped);
+        self.stop_children(&event, &mapped, current)?;
         for target in mapped.active() {
+            // an earlier target's stop, or a foreign key on itself, may have stopped this one
+            let entry = current.catalog.tables.get(&target.table());
+            if entry.is_none_or(|e| matches!(e.state, TableState::Stopped { .. })) {
+                continue;
+            }
             let (steps, step_bytes) = (&mut self.steps, &mut self.step_bytes);
             let writer = match self.writers.entry(target.table()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tidelake_core::{Catalog, CommitSeq, Result, RowOp, SchemaChange, SourcePosition, TableDef, TableEntry, TableId};
 use tidelake_core::{ColumnDef, TableName, TableState, TypeKind, UpstreamType};
 
+use super::cascade::{Cascade, cascades_of};
 use super::{BinlogDecoder, Current, UnknownTables};
 use crate::mysql::rows::TablePlan;
 use crate::mysql::rows::writer::Ops;
@@ -63,6 +64,7 @@ struct Kept {
     body: Bytes,
     mark: (TableId, usize),
     candidates: Vec<Candidate>,
+    cascades: Arc<[Cascade]>,
     /// The last transaction that had this map.
     seq: CommitSeq,
     targets: Arc<[Target]>,
@@ -72,6 +74,8 @@ struct Kept {
 #[derive(Clone)]
 pub(super) struct Mapped {
     targets: Arc<[Target]>,
+    /// Foreign keys on this table.
+    pub(super) cascades: Arc<[Cascade]>,
 }
 
 impl Mapped {
@@ -94,7 +98,7 @@ impl MappedTables {
     /// The map that this transaction had for the table number.
     pub(super) fn of_event(&self, id: u64, seq: CommitSeq) -> Option<Mapped> {
         let kept = self.kept.get(&id).filter(|k| k.seq == seq)?;
-        Some(Mapped { targets: Arc::clone(&kept.targets) })
+        Some(Mapped { targets: Arc::clone(&kept.targets), cascades: Arc::clone(&kept.cascades) })
     }
 
     /// Takes a table out of all maps: it was stopped.
@@ -153,6 +157,8 @@ impl BinlogDecoder {
         }
         let map = TableMap::parse(body, current.context.table_id_len).map_err(|e| current.corrupt(e))?;
         let candidates = self.resolve(&map, current)?;
+        let parent = TableName::new(map.database.as_str(), map.table.as_str());
+        let cascades = cascades_of(&parent, current.catalog);
         if self.maps.kept.len() >= MAX_KEPT {
             let seq = current.seq;
             self.maps.kept.retain(|_, k| k.seq == seq);
@@ -161,6 +167,7 @@ impl BinlogDecoder {
             body: Bytes::copy_from_slice(body),
             mark: mark(current.catalog),
             candidates,
+            cascades,
             seq: current.seq,
             targets: Arc::new([]),
         };

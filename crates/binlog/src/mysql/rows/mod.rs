@@ -42,6 +42,8 @@ pub struct RowsEvent<'a> {
     pub table_id: u64,
     /// What it does.
     pub kind: RowsKind,
+    /// Flags of the event's post-header.
+    pub flags: u16,
     /// Number of columns of the table.
     pub columns: usize,
     /// Bit *i*: column *i* is in the (before) image.
@@ -60,7 +62,7 @@ impl<'a> RowsEvent<'a> {
     pub fn parse(event: EventType, body: &'a [u8], table_id_len: u8) -> Parsed<RowsEvent<'a>> {
         let mut r = Reader::new(body);
         let table_id = r.le(usize::from(table_id_len.min(8)))?;
-        r.u16()?; // flags
+        let flags = r.u16()?;
         if matches!(event.0, 30..=32 | 169..=171) {
             let extra = usize::from(r.u16()?);
             r.bytes(extra.checked_sub(2).ok_or(Malformed::because("extra data shorter than its length"))?)?;
@@ -78,7 +80,7 @@ impl<'a> RowsEvent<'a> {
             166..=171 => Cow::Owned(compressed::event_data(r.rest(), compressed::MAX_EVENT, false)?),
             _ => Cow::Borrowed(r.rest()),
         };
-        Ok(RowsEvent { table_id, kind, columns, present, present_after, rows })
+        Ok(RowsEvent { table_id, kind, flags, columns, present, present_after, rows })
     }
 }
 

@@ -98,10 +98,10 @@ impl TableWriter {
             if event.kind == RowsKind::Update {
                 self.append_row(&mut r, plan, (event.present_after, after_full), seq, ops.1).map_err(|e| e.0)?;
             }
-            if self.is_full() {
-                if let Some(batch) = self.finish().map_err(|e| e.to_string())? {
-                    full(batch);
-                }
+            if self.is_full()
+                && let Some(batch) = self.finish().map_err(|e| e.to_string())?
+            {
+                full(batch);
             }
         }
         Ok(())

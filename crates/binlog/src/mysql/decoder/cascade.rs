@@ -1,0 +1,121 @@
+//! Foreign keys that change rows which nobody logs.
+//!
+//! InnoDB carries out ON DELETE and ON UPDATE CASCADE / SET NULL below the server: MariaDB, and MySQL before 9.x, log the
+//! parent's rows only. The children's changes are known to the upstream alone, so a child is stopped for a re-sync when
+//! rows of its parent change in a way that can reach it. MySQL 9.x logs the children's rows and says so in a flag of the
+//! parent's rows events; sessions without `foreign_key_checks` cascade nothing, and say so too.
+
+use std::sync::Arc;
+
+use tidelake_core::{Catalog, Result, RowOp, TableDef, TableId, TableName};
+
+use super::tables::{Mapped, Target};
+use super::{BinlogDecoder, Current};
+use crate::mysql::rows::{RowsEvent, RowsKind, TableWriter};
+
+/// Rows event flag: the session did not check foreign keys.
+const NO_FOREIGN_KEY_CHECKS: u16 = 0x2;
+/// Rows event flag of MySQL 9.x: rows that foreign keys change are logged.
+const CASCADES_ARE_LOGGED: u16 = 0x10;
+
+/// A foreign key of `child` on the table that rows are changed of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cascade {
+    child: TableId,
+    on_delete: bool,
+    on_update: bool,
+    /// The parent's columns that are referred to.
+    parent_columns: Vec<String>,
+}
+
+/// The acting foreign keys of the catalog's tables on `parent`.
+pub(super) fn cascades_of(parent: &TableName, catalog: &Catalog) -> Arc<[Cascade]> {
+    let tables = catalog.tables.values();
+    tables.flat_map(|e| e.def.indexes.iter().filter_map(|i| cascade(&i.sql, &e.def, parent))).collect()
+}
+
+/// Reads ``CONSTRAINT `c` FOREIGN KEY (`a`) REFERENCES [`db`.]`t` (`b`) ON DELETE ...``, as the catalog keeps it.
+fn cascade(sql: &str, child: &TableDef, parent: &TableName) -> Option<Cascade> {
+    let references = sql.split_once(" FOREIGN KEY (")?.1.split_once(" REFERENCES ")?.1;
+    let (target, rest) = references.split_once(" (")?;
+    let (columns, actions) = rest.split_once(')')?;
+    let names: Vec<String> = identifiers(target);
+    let (database, table) = match names.as_slice() {
+        [table] => (&child.name.database, table),
+        [database, table] => (database, table),
+        _ => return None,
+    };
+    if *database != parent.database || *table != parent.table {
+        return None;
+    }
+    let acts = |event: &str| {
+        ["CASCADE", "SET NULL", "SET DEFAULT"].iter().any(|action| actions.contains(&format!(" ON {event} {action}")))
+    };
+    let (on_delete, on_update) = (acts("DELETE"), acts("UPDATE"));
+    (on_delete || on_update).then(|| Cascade {
+        child: child.id,
+        on_delete,
+        on_update,
+        parent_columns: identifiers(columns),
+    })
+}
+
+/// The quoted names in a list or a dotted name.
+fn identifiers(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+impl BinlogDecoder {
+    /// Stops the children that an event on their parent can have changed without a trace.
+    pub(super) fn stop_children(
+        &mut self,
+        event: &RowsEvent<'_>,
+        mapped: &Mapped,
+        current: &mut Current<'_>,
+    ) -> Result<()> {
+        if mapped.cascades.is_empty() || event.flags & (NO_FOREIGN_KEY_CHECKS | CASCADES_ARE_LOGGED) != 0 {
+            return Ok(());
+        }
+        for cascade in mapped.cascades.iter() {
+            let reached = match event.kind {
+                RowsKind::Write => false,
+                RowsKind::Delete => cascade.on_delete,
+                RowsKind::Update => {
+                    cascade.on_update && changes_columns(event, mapped, &cascade.parent_columns, current)
+                }
+            };
+            if reached {
+                let reason = format!(
+                    "resync: rows of its parent table changed, and the upstream does not log what its foreign key did to this \
+                     table's rows ({})",
+                    current.place()
+                );
+                self.stop(cascade.child, reason, current)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True if an UPDATE changes one of the columns, or if that cannot be told.
+fn changes_columns(event: &RowsEvent<'_>, mapped: &Mapped, columns: &[String], current: &Current<'_>) -> bool {
+    let Some(target) = mapped.active().into_iter().next() else { return true };
+    changed(event, &target, columns, current).unwrap_or(true)
+}
+
+fn changed(event: &RowsEvent<'_>, target: &Target, columns: &[String], current: &Current<'_>) -> Option<bool> {
+    let def = &target.plan.def;
+    let indexes: Option<Vec<usize>> = columns.iter().map(|c| def.index_of_name(c)).collect();
+    let (indexes, mut batches) = (indexes?, Vec::new());
+    let mut writer = TableWriter::new(def).ok()?;
+    let ops = (RowOp::Delete, RowOp::Insert);
+    writer.append_rows(event, &target.plan, current.seq, ops, |batch| batches.push(batch)).ok()?;
+    batches.extend(writer.finish().ok()?);
+    Some(batches.iter().any(|batch| {
+        indexes.iter().any(|i| {
+            let column = batch.rows.column(*i);
+            // before and after images alternate
+            (0..batch.len() / 2).any(|pair| column.slice(2 * pair, 1) != column.slice(2 * pair + 1, 1))
+        })
+    }))
+}
