@@ -225,6 +225,7 @@ impl<'a> Merging<'a> {
             sorted_by: maker.signature().to_owned(),
             rows: 0,
             bytes: 0,
+            crc: 0,
             births: (CommitSeq::ZERO, CommitSeq::ZERO),
             valid_from: merge.at,
             valid_to: CommitSeq::MAX,
@@ -339,6 +340,7 @@ impl<'a> Merging<'a> {
         sync_dir(path.parent().expect("data files are in a directory"))?;
         self.meta.rows = written.rows;
         self.meta.bytes = written.bytes;
+        self.meta.crc = written.crc;
         self.meta.births = (CommitSeq(written.births.0), CommitSeq(written.births.1));
         metrics::counter!("tidelake_engine_compacted_bytes_total").increment(written.bytes);
         Ok(Some(Merged { meta: self.meta, pki, deaths: self.deaths }))

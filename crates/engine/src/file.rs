@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
 
 use crate::deaths::FileDeaths;
+use crate::parquet_file::crc_of;
 use crate::pki::Pki;
 
 /// A data file as the manifest knows it.
@@ -28,6 +29,8 @@ pub(crate) struct FileMeta {
     pub(crate) sorted_by: String,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// CRC-32 of the whole file.
+    pub(crate) crc: u32,
     /// Smallest and largest birth.
     pub(crate) births: (CommitSeq, CommitSeq),
     /// Readers at or above this seq use it ...
@@ -68,6 +71,8 @@ pub(crate) struct DataFile {
     valid_to: AtomicU64,
     kept_until: AtomicU64,
     footer: OnceLock<ArrowReaderMetadata>,
+    /// By this process: then its bytes need no check.
+    written_here: bool,
 }
 
 impl DataFile {
@@ -80,8 +85,14 @@ impl DataFile {
             valid_to: AtomicU64::new(meta.valid_to.0),
             kept_until: AtomicU64::new(meta.kept_until.0),
             footer: OnceLock::new(),
+            written_here: true,
             meta,
         }
+    }
+
+    /// The same for a file of an earlier process.
+    pub(crate) fn recovered(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
+        DataFile { written_here: false, ..DataFile::new(meta, dir, pki, deaths) }
     }
 
     pub(crate) fn dead_at(&self) -> CommitSeq {
@@ -128,6 +139,7 @@ impl DataFile {
         if let Some(footer) = self.footer.get() {
             return Ok(footer.clone());
         }
+        self.check_crc()?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
         let footer = ArrowReaderMetadata::load(&self.open()?, options).map_err(|e| self.corrupt(e))?;
         let rows = footer.metadata().file_metadata().num_rows();
@@ -140,6 +152,19 @@ impl DataFile {
             )));
         }
         Ok(self.footer.get_or_init(|| footer).clone())
+    }
+
+    /// Reads it through once, the first time an engine that did not write it uses it.
+    fn check_crc(&self) -> Result<()> {
+        if self.written_here {
+            return Ok(());
+        }
+        let io = |e| Error::io(format!("read {}", self.path.display()), e);
+        let crc = crc_of(self.open()?).map_err(io)?;
+        if crc != self.meta.crc {
+            return Err(self.corrupt(format!("its checksum is {crc:08x}, the manifest has {:08x}", self.meta.crc)));
+        }
+        Ok(())
     }
 
     pub(crate) fn corrupt(&self, reason: impl std::fmt::Display) -> Error {

@@ -242,6 +242,7 @@ fn write_generation(inner: &Inner, table: TableId, frozen: &Frozen, horizon: Com
         sorted_by: frozen.signature.clone(),
         rows: order.len() as u64,
         bytes: 0,
+        crc: 0,
         births: (CommitSeq::ZERO, CommitSeq::ZERO),
         valid_from: CommitSeq::ZERO,
         valid_to: CommitSeq::MAX,
@@ -258,6 +259,7 @@ fn write_generation(inner: &Inner, table: TableId, frozen: &Frozen, horizon: Com
     }
     let written = writer.finish()?;
     meta.bytes = written.bytes;
+    meta.crc = written.crc;
     meta.births = (CommitSeq(written.births.0), CommitSeq(written.births.1));
     let pki = write_pki(inner, &meta, frozen, &order)?;
     sync_dir(path.parent().expect("data files are in a directory"))?;

@@ -2,6 +2,7 @@
 //! column last.
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(crate) fn file_schema(def: &TableDef) -> SchemaRef {
 pub(crate) struct DataFileWriter {
     name: String,
     schema: SchemaRef,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<HashingFile>,
     births: (u64, u64),
     rows: u64,
 }
@@ -39,7 +40,27 @@ pub(crate) struct DataFileWriter {
 pub(crate) struct Written {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// CRC-32 of the whole file.
+    pub(crate) crc: u32,
     pub(crate) births: (u64, u64),
+}
+
+/// A file that knows the CRC-32 of what was written to it.
+struct HashingFile {
+    file: File,
+    hasher: crc32fast::Hasher,
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl DataFileWriter {
@@ -54,6 +75,7 @@ impl DataFileWriter {
             .set_created_by("tidelake".to_owned())
             .build();
         let schema = file_schema(def);
+        let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
         Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0 })
     }
@@ -78,10 +100,22 @@ impl DataFileWriter {
     /// Ends the file and makes it durable.
     pub(crate) fn finish(self) -> Result<Written> {
         let io = |e| Error::io(format!("sync {}", self.name), e);
-        let file = self.writer.into_inner().map_err(|e| failed(&self.name, e))?;
+        let HashingFile { file, hasher } = self.writer.into_inner().map_err(|e| failed(&self.name, e))?;
         file.sync_all().map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        Ok(Written { rows: self.rows, bytes, births: self.births })
+        Ok(Written { rows: self.rows, bytes, crc: hasher.finalize(), births: self.births })
+    }
+}
+
+/// CRC-32 of a whole file.
+pub(crate) fn crc_of(mut file: File) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finalize()),
+            n => hasher.update(&buffer[..n]),
+        }
     }
 }
 

@@ -167,11 +167,11 @@ fn open_file(
     let index = meta.pki_path(dir, keys.signature());
     let found = Pki::open(&index).ok().filter(|p| p.signature() == keys.signature() && p.keys() == meta.rows);
     if let Some(pki) = found {
-        return Ok(Arc::new(DataFile::new(meta.clone(), dir, pki, deaths)));
+        return Ok(Arc::new(DataFile::recovered(meta.clone(), dir, pki, deaths)));
     }
     tracing::warn!(path = %index.display(), "making a key index anew from its data file");
     let empty = PkiBuilder::create(&index, "none yet", 0)?.finish()?;
-    let file = Arc::new(DataFile::new(meta.clone(), dir, empty, deaths));
+    let file = Arc::new(DataFile::recovered(meta.clone(), dir, empty, deaths));
     let pki = build_pki(&file, dir, def, keys)?;
     *file.pki.write() = Arc::new(pki);
     Ok(file)

@@ -10,6 +10,12 @@ use tidelake_core::ports::StoreEngine;
 use tidelake_core::testing::conformance::store::{StoreFactory, StoreUnderTest};
 use tidelake_engine::{EngineOptions, MagicEngine};
 
+/// A directory in memory where the machine has one: thousands of small flushes wait for the disk otherwise.
+pub fn tempdir() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
 /// Options that make small data behave like large data.
 pub fn small(dir: &TempDir) -> EngineOptions {
     let mut options = EngineOptions::new(dir.path().join("engine"));
@@ -53,7 +59,7 @@ pub struct MagicFactory;
 #[async_trait]
 impl StoreFactory for MagicFactory {
     async fn open(&self) -> Box<dyn StoreUnderTest> {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir();
         let options = small(&dir);
         let engine = Some(open(&options).await);
         Box::new(Magic { options, engine, _dir: dir })

@@ -1,5 +1,8 @@
 //! The Magic Engine from outside: conformance to the port, equality with the oracle, crashes, hostile bytes.
 
+mod beside;
 mod conformance;
+mod crash;
+mod damage;
 mod harness;
 mod model;
