@@ -1,3 +1,37 @@
-//! Tidelake: one binary, every part.
+//! Tidelake: one binary, every part. This package is the only place where concrete types meet: it reads the
+//! configuration, wires source, buffer, writer, engine, latch and calculator together, and talks to people.
 
-fn main() {}
+mod cli;
+mod client;
+mod config;
+mod data_dir;
+mod demo;
+mod doctor;
+mod http;
+mod listeners;
+mod logging;
+mod pipeline;
+mod probe;
+mod progress;
+mod run;
+mod shutdown;
+mod sql;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! One set of settings out of command line, environment, file and defaults, checked before anything starts.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
+
+/// Shortest interval of the Magic Writer.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// Longest interval of the Magic Writer.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Everything a pipeline needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where from.
+    pub source: SourceSettings,
+    /// Table patterns; `None`: all.
+    pub tables: Option<String>,
+    /// Where Tidelake keeps its data.
+    pub data_dir: PathBuf,
+    /// MySQL protocol listener.
+    pub mysql_listen: SocketAddr,
+    /// Flight SQL listener.
+    pub flight_listen: SocketAddr,
+    /// HTTP listener.
+    pub http_listen: SocketAddr,
+    /// Where to write the ports in use.
+    pub ports_file: Option<PathBuf>,
+    /// First interval of the Magic Writer.
+    pub interval: Duration,
+    /// Data Buffer limit, bytes.
+    pub buffer_limit: u64,
+    /// Memtable limit, bytes.
+    pub memtable_limit: u64,
+    /// Longest time without a flush.
+    pub flush_interval: Duration,
+    /// Memory for queries, bytes.
+    pub query_memory: u64,
+    /// Default freshness of sessions.
+    pub freshness: FreshnessArg,
+    /// Log format.
+    pub log_format: LogFormat,
+    /// Log filter.
+    pub log: String,
+}
+
+/// Where from.
+#[derive(Clone, Debug)]
+pub enum SourceSettings {
+    /// A server.
+    Service {
+        /// With credentials: never log it.
+        url: String,
+        /// Rows per chunk of the initial copy.
+        copy_chunk_rows: usize,
+        /// Tables copied at the same time.
+        copy_threads: usize,
+        /// Our replica server id, if given.
+        server_id: Option<u32>,
+    },
+    /// A directory of binlog files.
+    Files {
+        /// The directory.
+        dir: PathBuf,
+        /// Wait for more at the end.
+        follow: bool,
+    },
+}
+
+/// The file: the same names as the options.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileConfig {
+    source: Option<String>,
+    tables: Option<String>,
+    follow: Option<bool>,
+    copy_chunk_rows: Option<usize>,
+    copy_threads: Option<usize>,
+    server_id: Option<u32>,
+    data_dir: Option<PathBuf>,
+    mysql_listen: Option<SocketAddr>,
+    flight_listen: Option<SocketAddr>,
+    http_listen: Option<SocketAddr>,
+    ports_file: Option<PathBuf>,
+    interval: Option<String>,
+    buffer_limit: Option<ByteSize>,
+    memtable_limit: Option<ByteSize>,
+    flush_interval: Option<String>,
+    query_memory: Option<ByteSize>,
+    freshness: Option<FreshnessArg>,
+    log_format: Option<LogFormat>,
+    log: Option<String>,
+}
+
+impl Settings {
+    /// Settings of `tidelake run`.
+    ///
+    /// # Errors
+    /// A missing or wrong option, with its name and what to write instead.
+    pub fn from_run(args: RunArgs) -> Result<Settings> {
+        let file = read_file(args.config.as_deref())?;
+        let Some(source) = args.source.or(file.source.clone()) else {
+            bail!(
+                "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or file:DIR), or try `tidelake demo`"
+            );
+        };
+        let source = if let Some(dir) = source.strip_prefix("file:") {
+            let dir = PathBuf::from(dir.strip_prefix("//").unwrap_or(dir));
+            SourceSettings::Files { dir, follow: args.follow || file.follow.unwrap_or(false) }
+        } else {
+            SourceSettings::Service {
+                url: source,
+                copy_chunk_rows: positive("copy-chunk-rows", args.copy_chunk_rows.or(file.copy_chunk_rows), 20_000)?,
+                copy_threads: positive("copy-threads", args.copy_threads.or(file.copy_threads), 2)?,
+                server_id: args.server_id.or(file.server_id),
+            }
+        };
+        let tables = args.tables.or(file.tables.clone());
+        Settings::assemble(source, tables, args.serve, file, None)
+    }
+
+    /// Settings of `tidelake demo`, which reads the binlog files in `binlog_dir` below its data directory.
+    ///
+    /// # Errors
+    /// As for [`Settings::from_run`].
+    pub fn from_demo(serve: ServeArgs) -> Result<Settings> {
+        let data_dir = serve.data_dir.clone().unwrap_or_else(|| PathBuf::from("tidelake-demo"));
+        let source = SourceSettings::Files { dir: data_dir.join("upstream-binlog"), follow: false };
+        Settings::assemble(source, None, serve, FileConfig::default(), Some(data_dir))
+    }
+
+    fn assemble(
+        source: SourceSettings,
+        tables: Option<String>,
+        serve: ServeArgs,
+        file: FileConfig,
+        default_dir: Option<PathBuf>,
+    ) -> Result<Settings> {
+        let Some(data_dir) = serve.data_dir.or(file.data_dir).or(default_dir) else {
+            bail!("no data directory given: add --data-dir DIR (it is created if missing)");
+        };
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let interval = duration("interval", serve.interval, file.interval.as_deref(), Duration::from_millis(100))?;
+        check_interval(interval)?;
+        Ok(Settings {
+            source,
+            tables,
+            data_dir,
+            mysql_listen: serve.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001)),
+            flight_listen: serve.flight_listen.or(file.flight_listen).unwrap_or(local(8815)),
+            http_listen: serve.http_listen.or(file.http_listen).unwrap_or(local(8080)),
+            ports_file: serve.ports_file.or(file.ports_file),
+            interval,
+            buffer_limit: size("buffer-limit", serve.buffer_limit.or(file.buffer_limit), ByteSize::gib(8))?,
+            memtable_limit: size("memtable-limit", serve.memtable_limit.or(file.memtable_limit), ByteSize::mib(256))?,
+            flush_interval: duration(
+                "flush-interval",
+                serve.flush_interval,
+                file.flush_interval.as_deref(),
+                Duration::from_secs(60),
+            )?,
+            query_memory: size("query-memory", serve.query_memory.or(file.query_memory), ByteSize::gib(1))?,
+            freshness: serve.freshness.or(file.freshness).unwrap_or_default(),
+            log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
+            log: serve.log.or(file.log).unwrap_or_else(|| "info".into()),
+        })
+    }
+}
+
+/// Refuses an interval out of range.
+///
+/// # Errors
+/// Names the range.
+pub fn check_interval(interval: Duration) -> Result<()> {
+    if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval) {
+        let given = humantime::format_duration(interval);
+        bail!("interval {given} is out of range: it must be between 1ms and 60s");
+    }
+    Ok(())
+}
+
+fn read_file(path: Option<&Path>) -> Result<FileConfig> {
+    let Some(path) = path else { return Ok(FileConfig::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("read configuration file {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
+}
+
+fn duration(name: &str, given: Option<Duration>, file: Option<&str>, default: Duration) -> Result<Duration> {
+    match (given, file) {
+        (Some(d), _) => Ok(d),
+        (None, Some(text)) => {
+            humantime::parse_duration(text).with_context(|| format!("{name} = {text:?} in the configuration file"))
+        }
+        (None, None) => Ok(default),
+    }
+}
+
+fn size(name: &str, given: Option<ByteSize>, default: ByteSize) -> Result<u64> {
+    let bytes = given.unwrap_or(default).as_u64();
+    if bytes < 1 << 20 {
+        bail!("{name} is {bytes} bytes: it must be at least 1MiB");
+    }
+    Ok(bytes)
+}
+
+fn positive(name: &str, given: Option<usize>, default: usize) -> Result<usize> {
+    match given.unwrap_or(default) {
+        0 => bail!("{name} must be at least 1"),
+        n => Ok(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_args(source: &str) -> RunArgs {
+        let serve = ServeArgs { data_dir: Some("d".into()), ..ServeArgs::default() };
+        RunArgs { source: Some(source.into()), serve, ..RunArgs::default() }
+    }
+
+    #[test]
+    fn a_directory_of_files_is_a_source() {
+        let settings = Settings::from_run(run_args("file:/var/lib/mysql")).expect("settings");
+        assert!(
+            matches!(settings.source, SourceSettings::Files { dir, follow: false } if dir == Path::new("/var/lib/mysql"))
+        );
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("t.toml");
+        std::fs::write(&path, "interval = \"5s\"\ncopy-threads = 7\nbuffer-limit = \"2GiB\"\n").expect("write");
+        let mut args = run_args("mysql://u@h");
+        args.config = Some(path);
+        args.serve.interval = Some(Duration::from_millis(7));
+        let settings = Settings::from_run(args).expect("settings");
+        assert_eq!(settings.interval, Duration::from_millis(7));
+        assert_eq!(settings.buffer_limit, 2 << 30);
+        assert!(matches!(settings.source, SourceSettings::Service { copy_threads: 7, .. }));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("t.toml");
+        std::fs::write(&path, "intervall = \"5s\"\n").expect("write");
+        let args = RunArgs { config: Some(path), ..run_args("mysql://u@h") };
+        let message = format!("{:#}", Settings::from_run(args).unwrap_err());
+        assert!(message.contains("intervall"), "{message}");
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let message = Settings::from_run(RunArgs::default()).unwrap_err().to_string();
+        assert!(message.contains("--source"), "{message}");
+        assert!(check_interval(Duration::from_micros(10)).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The HTTP listener: status, interval, health and metrics.
+
+mod interval;
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio_util::sync::CancellationToken;
+
+pub use metrics::install as install_metrics;
+
+use crate::pipeline::Pipeline;
+use crate::status;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    pipeline: Arc<Pipeline>,
+    metrics: metrics::Handle,
+}
+
+/// Binds and serves until cancelled. Returns the bound address and the server's task.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    pipeline: Arc<Pipeline>,
+    metrics: metrics::Handle,
+    cancel: CancellationToken,
+) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let listener =
+        tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address} (--http-listen)"))?;
+    let bound = listener.local_addr().context("read the HTTP listener's address")?;
+    let router = router(Shared { pipeline, metrics }, bound.ip().is_loopback());
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).await {
+            tracing::error!(%error, "the HTTP listener ended");
+        }
+    });
+    Ok((bound, task))
+}
+
+fn router(shared: Shared, loopback: bool) -> Router {
+    let routes = Router::new()
+        .route("/api/v1/status", get(report))
+        .route("/api/v1/interval", get(interval::read).put(interval::write))
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::page))
+        .with_state(shared);
+    if loopback { routes.layer(middleware::from_fn(only_local_names)) } else { routes }
+}
+
+/// A web page elsewhere may point its own host name at the loopback address; it must not reach us that way.
+async fn only_local_names(headers: HeaderMap, request: axum::extract::Request, next: Next) -> Response {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_ip = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_ip || name.eq_ignore_ascii_case("localhost") {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "this listener answers on loopback names only\n").into_response()
+}
+
+async fn report(State(shared): State<Shared>) -> Json<status::StatusReport> {
+    Json(status::gather(&shared.pipeline))
+}
+
+async fn health(State(shared): State<Shared>) -> Response {
+    match shared.pipeline.failure() {
+        None => "ok\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    match shared.pipeline.not_ready() {
+        None => "ready\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}

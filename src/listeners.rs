@@ -1,0 +1,71 @@
+//! What Tidelake listens on, and telling people and programs where.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+//FLIGHT use
+use tidelake_calc::wire::{WireOptions, WireServer};
+
+use crate::config::Settings;
+use crate::http;
+use crate::pipeline::Pipeline;
+
+/// Addresses in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// MySQL protocol.
+    pub mysql: SocketAddr,
+    /// Flight SQL.
+    pub flight: SocketAddr,
+    /// HTTP.
+    pub http: SocketAddr,
+}
+
+/// Binds all listeners and writes the ports file.
+///
+/// # Errors
+/// An address that cannot be bound, with its option.
+pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Addresses> {
+    let cancel = pipeline.listener_token();
+    let metrics = http::install_metrics()?;
+    let wire = WireServer::bind(settings.mysql_listen, pipeline.sql.clone(), WireOptions::default(), cancel.clone())
+        .await
+        .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
+    let (http, http_task) = http::serve(settings.http_listen, pipeline.clone(), metrics, cancel).await?;
+    let addresses = Addresses { mysql: wire.local_addr(), flight: settings.flight_listen, http };
+    pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
+    pipeline.add_task("HTTP listener", tokio::spawn(async move { http_task.await.context("HTTP listener") }));
+    if let Some(file) = &settings.ports_file {
+        write_ports(file, &addresses)?;
+    }
+    Ok(addresses)
+}
+
+/// Written beside and renamed, so whoever waits for the file reads it whole.
+fn write_ports(file: &Path, addresses: &Addresses) -> Result<()> {
+    let ports = serde_json::json!({
+        "mysql": addresses.mysql.port(),
+        "flight": addresses.flight.port(),
+        "http": addresses.http.port(),
+    });
+    let draft = file.with_extension("new");
+    std::fs::write(&draft, ports.to_string()).with_context(|| format!("write {}", draft.display()))?;
+    std::fs::rename(&draft, file).with_context(|| format!("write ports file {}", file.display()))
+}
+
+impl std::fmt::Display for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Addresses { mysql, flight, http } = self;
+        writeln!(
+            f,
+            "  MySQL protocol  mariadb -h {} -P {} --skip-ssl   (any user, no password)",
+            mysql.ip(),
+            mysql.port()
+        )?;
+        writeln!(f, "  SQL from here   tidelake sql --connect {mysql} \"SHOW DATABASES\"")?;
+        writeln!(f, "  Flight SQL      grpc://{flight}")?;
+        write!(f, "  Status          tidelake status --http {http}   or http://{http}/api/v1/status, /metrics")
+    }
+}

@@ -1,0 +1,306 @@
+//! One process with every part in it: source -> Data Buffer -> Magic Writer -> Magic Engine <- SQL, with the Latch
+//! Service between writer and readers, and the listeners in front.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use parking_lot::Mutex;
+use tidelake_binlog::file::{FileSource, FileSourceOptions};
+use tidelake_binlog::filter::TableFilter;
+use tidelake_binlog::service::{ServiceOptions, ServiceSource};
+use tidelake_buffer::{BufferOptions, DiskBuffer};
+use tidelake_calc::session::SqlService;
+use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
+use tidelake_core::CommitSeq;
+use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
+use tidelake_core::types::text::ServerFlavor;
+use tidelake_engine::{EngineOptions, MagicEngine};
+use tidelake_latch::{LatchOptions, LocalLatch};
+use tidelake_writer::{MagicWriter, WriterHandle, WriterOptions, WriterParts};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::FreshnessArg;
+use crate::config::{Settings, SourceSettings};
+use crate::data_dir::DataDir;
+use crate::listeners::{Addresses, listen};
+use crate::probe::PipelineProbe;
+
+/// A started pipeline.
+pub struct Pipeline {
+    /// Where from.
+    pub source: Arc<dyn Source>,
+    /// Data Buffer.
+    pub buffer: Arc<dyn Buffer>,
+    /// Magic Engine.
+    pub engine: Arc<dyn StoreEngine>,
+    /// Magic Writer.
+    pub writer: WriterHandle,
+    /// SQL sessions.
+    pub sql: Arc<dyn SqlService>,
+    addresses: OnceLock<Addresses>,
+    tasks: Mutex<Vec<Task>>,
+    ready_at: CommitSeq,
+    cancel: CancellationToken,
+}
+
+/// A part that runs until cancelled; its name is for messages.
+pub struct Task {
+    /// What it is.
+    pub name: &'static str,
+    /// Ends with the part.
+    pub handle: JoinHandle<Result<()>>,
+}
+
+impl Pipeline {
+    /// Starts every part; when it returns, everything listens.
+    ///
+    /// # Errors
+    /// The first part that cannot start, and why.
+    pub async fn start(settings: &Settings, cancel: CancellationToken) -> Result<Arc<Pipeline>> {
+        let source = source(settings)?;
+        let dir = DataDir::open(&settings.data_dir, source.kind(), &address(settings))?;
+        let buffer: Arc<dyn Buffer> = open_buffer(&dir, settings)?;
+        let ready_at = *buffer.head().borrow();
+        let engine: Arc<dyn StoreEngine> = MagicEngine::open(EngineOptions {
+            memtable_bytes: settings.memtable_limit,
+            ..EngineOptions::new(dir.engine())
+        })
+        .await
+        .context("open the Magic Engine")?;
+        let probe = Arc::new(PipelineProbe::new(source.clone(), buffer.clone()));
+        let latch = LocalLatch::open(LatchOptions::new(dir.latch(), ready_at), engine.clone(), probe.clone())
+            .context("open the Latch Service")?;
+        let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
+        probe.wake(writer.clone());
+        let sql = SqlEngine::new(sql_options(settings, &dir, engine.clone(), latch))?;
+        let pipeline = Arc::new(Pipeline {
+            source,
+            buffer,
+            engine,
+            writer,
+            sql,
+            addresses: OnceLock::new(),
+            tasks: Mutex::new(Vec::new()),
+            ready_at,
+            cancel,
+        });
+        pipeline.clone().start_source(&dir).await?;
+        let addresses = listen(settings, &pipeline).await?;
+        let _ = pipeline.addresses.set(addresses);
+        Ok(pipeline)
+    }
+
+    /// Streaming starts at a position that was fixed before any copy begins, so no change falls between the two.
+    async fn start_source(self: Arc<Self>, dir: &DataDir) -> Result<()> {
+        let after = match self.last_position() {
+            Some(position) => Some(position),
+            None => dir.stream_start(|| self.first_position()).await?,
+        };
+        let (source, buffer, cancel) = (self.source.clone(), self.buffer.clone(), self.cancel.child_token());
+        let stream =
+            tokio::spawn(async move { source.stream(after, buffer, cancel).await.context("read the bin log") });
+        let (source, buffer, engine) = (self.source.clone(), self.buffer.clone(), self.engine.clone());
+        let cancel = self.cancel.child_token();
+        let copies =
+            tokio::spawn(async move { source.copy_tables(engine, buffer, cancel).await.context("copy tables") });
+        self.add_task("source", stream);
+        self.add_task("initial copy", copies);
+        Ok(())
+    }
+
+    /// Where the stream goes on: the newest position that is safe in buffer or engine.
+    fn last_position(&self) -> Option<tidelake_core::SourcePosition> {
+        let read = self.buffer.read_position().borrow().clone();
+        let durable = self.engine.durable().borrow().position.clone();
+        read.into_iter().chain([durable]).filter(|p| !p.token.is_empty()).max_by(|a, b| a.cmp_order(b))
+    }
+
+    async fn first_position(&self) -> Result<Option<tidelake_core::SourcePosition>> {
+        if self.source.kind() == "file" {
+            return Ok(None);
+        }
+        Ok(Some(self.source.head().await.context("read the upstream's position")?))
+    }
+
+    /// Adds a part to be watched.
+    pub fn add_task(&self, name: &'static str, handle: JoinHandle<Result<()>>) {
+        self.tasks.lock().push(Task { name, handle });
+    }
+
+    /// Until cancelled (`Ok`) or a part fails. A source that has read all its files is no failure.
+    ///
+    /// # Errors
+    /// The part that failed, and why.
+    pub async fn wait(&self) -> Result<()> {
+        loop {
+            if let Some(reason) = self.failure() {
+                return Err(anyhow!(reason));
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+            self.check_tasks().await?;
+        }
+    }
+
+    async fn check_tasks(&self) -> Result<()> {
+        let ended: Vec<Task> = {
+            let mut tasks = self.tasks.lock();
+            let (ended, running) = std::mem::take(&mut *tasks).into_iter().partition(|t| t.handle.is_finished());
+            *tasks = running;
+            ended
+        };
+        for task in ended {
+            task.handle.await.with_context(|| format!("{} panicked", task.name))??;
+        }
+        Ok(())
+    }
+
+    /// Ends every part cleanly: the source first, then the writer with a last publish and flush.
+    ///
+    /// # Errors
+    /// What failed while ending.
+    pub async fn stop(&self) -> Result<()> {
+        self.cancel.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            let limit = Duration::from_secs(20);
+            match tokio::time::timeout(limit, task.handle).await {
+                Ok(ended) => ended.with_context(|| format!("{} panicked", task.name))??,
+                Err(_) => tracing::warn!(part = task.name, "did not end in 20 s; leaving it"),
+            }
+        }
+        self.writer.join().await.context("end the Magic Writer")
+    }
+
+    /// Why the pipeline can do no more, if so.
+    pub fn failure(&self) -> Option<String> {
+        let source = self.source.status();
+        if source.state == SourceState::Failed {
+            return Some(format!("the source failed: {}", source.reason));
+        }
+        self.writer.failure()
+    }
+
+    /// Why readers must wait, if so: after a restart nobody may see an older state than one already served
+    /// (invariant 7), so everything that was in the buffer is replayed first.
+    pub fn not_ready(&self) -> Option<String> {
+        let published = self.engine.published().borrow().seq;
+        if published < self.ready_at {
+            return Some(format!("replaying after a restart: {published} of {}", self.ready_at));
+        }
+        self.failure()
+    }
+
+    /// Changes the Magic Writer's interval, at once.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn set_interval(&self, interval: Duration) -> Result<()> {
+        self.writer.set_interval(interval).context("set the interval")
+    }
+
+    /// For listeners: cancelled when the pipeline is.
+    pub fn listener_token(&self) -> CancellationToken {
+        self.cancel.child_token()
+    }
+
+    /// What a person does next.
+    pub fn how_to_connect(&self) -> String {
+        self.addresses.get().map_or_else(String::new, ToString::to_string)
+    }
+
+    /// The addresses in use.
+    pub fn addresses(&self) -> Option<&Addresses> {
+        self.addresses.get()
+    }
+}
+
+fn source(settings: &Settings) -> Result<Arc<dyn Source>> {
+    Ok(match &settings.source {
+        SourceSettings::Files { dir, follow } => {
+            let filter = filter(settings)?;
+            Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow }))
+        }
+        SourceSettings::Service { .. } => Arc::new(ServiceSource::new(service_options(settings)?)?),
+    })
+}
+
+/// What the service source needs.
+///
+/// # Errors
+/// A URL or pattern that cannot be read.
+pub fn service_options(settings: &Settings) -> Result<ServiceOptions> {
+    let SourceSettings::Service { url, copy_chunk_rows, copy_threads, server_id } = &settings.source else {
+        return Err(anyhow!("the source is not a server"));
+    };
+    let mut options = ServiceOptions { filter: filter(settings)?, ..ServiceOptions::new(url) };
+    options.copy_chunk_rows = *copy_chunk_rows;
+    options.copy_threads = *copy_threads;
+    if let Some(id) = server_id {
+        options.server_id = *id;
+    }
+    Ok(options)
+}
+
+fn filter(settings: &Settings) -> Result<TableFilter> {
+    TableFilter::parse(settings.tables.as_deref().unwrap_or("")).context("--tables")
+}
+
+/// Where the data comes from, without credentials.
+fn address(settings: &Settings) -> String {
+    match &settings.source {
+        SourceSettings::Files { dir, .. } => dir.display().to_string(),
+        SourceSettings::Service { url, .. } => {
+            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            rest.rsplit_once('@').map_or(rest, |(_, host)| host).split(['/', '?']).next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
+fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
+    let options = BufferOptions { limit_bytes: settings.buffer_limit, ..BufferOptions::new(dir.buffer()) };
+    DiskBuffer::open(options).context("open the Data Buffer")
+}
+
+async fn start_writer(
+    settings: &Settings,
+    source: &Arc<dyn Source>,
+    buffer: &Arc<dyn Buffer>,
+    engine: &Arc<dyn StoreEngine>,
+    latch: &dyn Latch,
+    cancel: CancellationToken,
+) -> Result<WriterHandle> {
+    let parts = WriterParts {
+        buffer: buffer.clone(),
+        engine: engine.clone(),
+        epoch: latch.grant_writer().context("grant a writer epoch")?,
+        decoders: {
+            let source = source.clone();
+            Arc::new(move || source.decoder())
+        },
+        options: WriterOptions {
+            interval: settings.interval,
+            flush_interval: settings.flush_interval,
+            flush_bytes: settings.memtable_limit,
+            ..WriterOptions::default()
+        },
+        cancel,
+    };
+    MagicWriter::start(parts).await.context("start the Magic Writer")
+}
+
+fn sql_options(settings: &Settings, dir: &DataDir, engine: Arc<dyn StoreEngine>, latch: Arc<dyn Latch>) -> SqlOptions {
+    SqlOptions {
+        memory_limit_bytes: settings.query_memory as usize,
+        spill_dir: Some(dir.spill()),
+        default_freshness: match settings.freshness {
+            FreshnessArg::Any => DefaultFreshness::Any,
+            FreshnessArg::Latest => DefaultFreshness::Latest,
+        },
+        ..SqlOptions::new(engine, latch, ServerFlavor::MariaDb)
+    }
+}

@@ -1,0 +1,52 @@
+//! What the Latch Service asks when a reader wants the upstream's latest: where is the upstream's head, and which
+//! seq covers it here.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use tidelake_core::ports::{Buffer, Source};
+use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
+use tidelake_latch::FreshnessProbe;
+use tidelake_writer::WriterHandle;
+
+/// Asks the source, waits for buffer and copies, wakes the writer.
+pub struct PipelineProbe {
+    source: Arc<dyn Source>,
+    buffer: Arc<dyn Buffer>,
+    writer: OnceLock<WriterHandle>,
+}
+
+impl PipelineProbe {
+    /// For one pipeline.
+    pub fn new(source: Arc<dyn Source>, buffer: Arc<dyn Buffer>) -> PipelineProbe {
+        PipelineProbe { source, buffer, writer: OnceLock::new() }
+    }
+
+    /// The writer to wake, once it runs (it needs an epoch from the latch, which needs this probe).
+    pub fn wake(&self, writer: WriterHandle) {
+        let _ = self.writer.set(writer);
+    }
+}
+
+#[async_trait]
+impl FreshnessProbe for PipelineProbe {
+    /// Tables that are still being copied are part of the latest state, so their copies are waited for first.
+    async fn seq_of_latest(&self) -> Result<CommitSeq> {
+        let head = self.source.head().await?;
+        let mut complete = self.source.copy_complete();
+        complete.wait_for(|done| *done).await.map_err(|_| Error::Closed("the source has ended".into()))?;
+        self.seq_of(&head).await
+    }
+
+    async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq> {
+        let mut read = self.buffer.read_position();
+        loop {
+            read.mark_unchanged();
+            if let Some(seq) = self.buffer.seq_covering(position) {
+                self.writer.get().inspect(|w| w.poke());
+                return Ok(seq);
+            }
+            read.changed().await.map_err(|_| Error::Closed("the data buffer is closed".into()))?;
+        }
+    }
+}
