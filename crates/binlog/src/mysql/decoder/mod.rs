@@ -182,6 +182,16 @@ impl BinlogDecoder {
 
 impl TransactionDecoder for BinlogDecoder {
     fn decode(&mut self, transaction: BufferedTransaction, catalog: &mut Catalog) -> Result<()> {
+        self.decode_in_pieces(transaction, catalog, usize::MAX, &mut |_| Ok(()))
+    }
+
+    fn decode_in_pieces(
+        &mut self,
+        transaction: BufferedTransaction,
+        catalog: &mut Catalog,
+        limit: usize,
+        out: &mut dyn FnMut(Vec<DecodedStep>) -> Result<()>,
+    ) -> Result<()> {
         let BufferedTransaction { seq, position, payload, .. } = transaction;
         let BufferedPayload::Events(mut events) = payload else {
             return Err(Error::Internal("a control record is not for the binlog decoder".into()));
@@ -199,6 +209,9 @@ impl TransactionDecoder for BinlogDecoder {
             let item = Item::parse(item?, &place)?;
             current.offset = widen(item.header.end_log_pos, current.offset);
             self.event(item.header.kind, &item.body, &mut current)?;
+            if self.pending_bytes() >= limit {
+                out(self.take()?)?;
+            }
         }
         Ok(())
     }
