@@ -1,3 +1,5 @@
 //! The embedded calculator: SQL over a store engine, reached by the MySQL wire protocol and Flight SQL.
 
+pub mod flight;
 pub mod session;
+pub mod wire;

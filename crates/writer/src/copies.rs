@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use crate::DecoderFactory;
 use crate::flush::Flusher;
 use crate::rescan::Rescan;
+use crate::steps::Steps;
 
 /// Applies control records to the working catalog and to the steps of a window.
 pub(crate) struct Copies<'a> {
@@ -20,10 +21,12 @@ pub(crate) struct Copies<'a> {
     pub decoders: &'a DecoderFactory,
     pub catalog: &'a mut Catalog,
     pub flusher: &'a Flusher,
+    /// The upstream's position here.
+    pub position: &'a SourcePosition,
 }
 
 impl Copies<'_> {
-    pub(crate) fn apply(&mut self, seq: CommitSeq, record: &Bytes, steps: &mut Vec<DecodedStep>) -> Result<()> {
+    pub(crate) fn apply(&mut self, seq: CommitSeq, record: &Bytes, steps: &mut Steps<'_>) -> Result<()> {
         let (record, rows) = control::decode(record)?;
         match record {
             ControlRecord::CopyBegin { copy_id, def, from } => self.begin(seq, copy_id, *def, from, steps),
@@ -36,10 +39,9 @@ impl Copies<'_> {
         }
     }
 
-    fn change(&mut self, seq: CommitSeq, change: SchemaChange, steps: &mut Vec<DecodedStep>) -> Result<()> {
+    fn change(&mut self, seq: CommitSeq, change: SchemaChange, steps: &mut Steps<'_>) -> Result<()> {
         self.catalog.apply(seq, &change)?;
-        steps.push(DecodedStep::Schema(seq, Box::new(change)));
-        Ok(())
+        steps.push(DecodedStep::Schema(seq, Box::new(change)))
     }
 
     fn begin(
@@ -48,15 +50,34 @@ impl Copies<'_> {
         copy_id: u64,
         mut def: TableDef,
         from: SourcePosition,
-        steps: &mut Vec<DecodedStep>,
+        steps: &mut Steps<'_>,
     ) -> Result<()> {
         if let Some(unfinished) = self.catalog.copying(&def.name) {
             let id = unfinished.def.id;
             self.change(seq, SchemaChange::DropTable(id), steps)?;
         }
         def.id = self.catalog.next_table;
-        let state = TableState::Copying { copy_id, from, cursor: String::new() };
-        self.change(seq, SchemaChange::CreateTable { def: Box::new(def), state }, steps)
+        let state = TableState::Copying { copy_id, from: from.clone(), cursor: String::new() };
+        self.change(seq, SchemaChange::CreateTable { def: Box::new(def), state }, steps)?;
+        match self.copy(copy_id) {
+            Some((entry, _)) if !entry.def.key.is_empty() => self.catch_up(seq, &entry, &from, steps),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the stream did to the table after `from` but before it met the copy's beginning is applied here, so that
+    /// from now on everything after `from` is.
+    fn catch_up(
+        &mut self,
+        seq: CommitSeq,
+        entry: &TableEntry,
+        from: &SourcePosition,
+        steps: &mut Steps<'_>,
+    ) -> Result<()> {
+        match self.rescan(seq, from).changes(entry, steps)? {
+            Ok(()) => Ok(()),
+            Err(reason) => self.give_up(seq, entry, &reason, steps),
+        }
     }
 
     /// A chunk of a copy that was given up meanwhile is left out.
@@ -67,17 +88,22 @@ impl Copies<'_> {
         read_at: &SourcePosition,
         cursor: String,
         rows: Option<RecordBatch>,
-        steps: &mut Vec<DecodedStep>,
+        steps: &mut Steps<'_>,
     ) -> Result<()> {
         let Some((entry, from)) = self.copy(copy_id) else { return Ok(()) };
         if let Some(rows) = rows.filter(|r| r.num_rows() > 0) {
             let rows = control::with_schema(rows, entry.def.arrow_schema())?;
             let keyed = !entry.def.key.is_empty();
-            let rows = if keyed { self.rescan(seq, read_at).without_touched(&entry, rows)? } else { rows };
+            let rows = match keyed {
+                false => rows,
+                true => match self.rescan(seq, read_at).without_touched(&entry, rows)? {
+                    Ok(rows) => rows,
+                    Err(reason) => return self.give_up(seq, &entry, &reason, steps),
+                },
+            };
             let op = if keyed { RowOp::Upsert } else { RowOp::Insert };
-            let count = rows.num_rows();
-            let batch = ChangeBatch::new(entry.def.id, entry.def.version, vec![seq; count], vec![op; count], rows)?;
-            steps.push(DecodedStep::Rows(batch));
+            let (seqs, ops) = (vec![seq; rows.num_rows()], vec![op; rows.num_rows()]);
+            steps.push(DecodedStep::Rows(ChangeBatch::new(entry.def.id, entry.def.version, seqs, ops, rows)?))?;
         }
         let state = TableState::Copying { copy_id, from, cursor };
         self.change(seq, SchemaChange::SetState { table: entry.def.id, state }, steps)
@@ -88,26 +114,35 @@ impl Copies<'_> {
         seq: CommitSeq,
         copy_id: u64,
         read_at: Option<SourcePosition>,
-        steps: &mut Vec<DecodedStep>,
+        steps: &mut Steps<'_>,
     ) -> Result<()> {
         let Some((entry, _)) = self.copy(copy_id) else { return Ok(()) };
-        if let Some(read_at) = read_at {
-            steps.extend(self.rescan(seq, &read_at).changes(&entry)?);
+        if let Some(read_at) = read_at
+            && let Err(reason) = self.rescan(seq, &read_at).changes(&entry, steps)?
+        {
+            return self.give_up(seq, &entry, &reason, steps);
         }
         self.change(seq, SchemaChange::SetState { table: entry.def.id, state: TableState::Live }, steps)
     }
 
-    fn stop(&mut self, seq: CommitSeq, name: &TableName, reason: String, steps: &mut Vec<DecodedStep>) -> Result<()> {
+    fn stop(&mut self, seq: CommitSeq, name: &TableName, reason: String, steps: &mut Steps<'_>) -> Result<()> {
         let Some(entry) = self.catalog.visible(name) else { return Ok(()) };
-        let state = TableState::Stopped { reason, at: SourcePosition::default() };
+        let state = TableState::Stopped { reason, at: self.position.clone() };
         let table = entry.def.id;
         self.change(seq, SchemaChange::SetState { table, state }, steps)
     }
 
-    fn drop_table(&mut self, seq: CommitSeq, name: &TableName, steps: &mut Vec<DecodedStep>) -> Result<()> {
+    fn drop_table(&mut self, seq: CommitSeq, name: &TableName, steps: &mut Steps<'_>) -> Result<()> {
         let both = [self.catalog.copying(name), self.catalog.visible(name)];
         let ids: Vec<_> = both.into_iter().flatten().map(|e| e.def.id).collect();
         ids.into_iter().try_for_each(|id| self.change(seq, SchemaChange::DropTable(id), steps))
+    }
+
+    /// Drops an unfinished copy; the copier notices and begins again.
+    fn give_up(&mut self, seq: CommitSeq, entry: &TableEntry, reason: &str, steps: &mut Steps<'_>) -> Result<()> {
+        tracing::warn!(table = %entry.def.name, %seq, reason, "copy given up, it begins again");
+        metrics::counter!("tidelake_writer_given_up_copies_total").increment(1);
+        self.change(seq, SchemaChange::DropTable(entry.def.id), steps)
     }
 
     fn copy(&self, wanted: u64) -> Option<(TableEntry, SourcePosition)> {

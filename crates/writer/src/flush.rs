@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::{CommitSeq, Result};
+use tidelake_core::{CommitSeq, Error, Result};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -79,11 +79,13 @@ impl Flusher {
                 || last.elapsed() >= self.options.flush_interval)
     }
 
-    async fn flush(&self) -> Result<()> {
+    async fn flush(self: &Arc<Self>) -> Result<()> {
         let begun = Instant::now();
         let durable = self.engine.flush().await?;
         metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
-        self.release(durable)
+        let flusher = self.clone();
+        let released = tokio::task::spawn_blocking(move || flusher.release(durable)).await;
+        released.map_err(|e| Error::Internal(format!("releasing the buffer panicked: {e}")))?
     }
 
     fn release(&self, durable: CommitSeq) -> Result<()> {

@@ -6,7 +6,7 @@
 //! buffer go ([`flush`]).
 //!
 //! Rooms: [`handle`] what others hold of a running writer; [`rescan`] what the stream did to a table while a
-//! chunk of it was being copied.
+//! chunk of it was being copied; [`steps`] pieces, so that nothing has to fit in memory whole.
 
 mod flush;
 pub mod handle;
@@ -15,6 +15,9 @@ mod copies;
 mod publish;
 mod rescan;
 mod run;
+mod steps;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;

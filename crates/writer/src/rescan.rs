@@ -8,12 +8,15 @@ use arrow::compute::filter_record_batch;
 use tidelake_core::key::KeyEncoder;
 use tidelake_core::ports::{Buffer, BufferedPayload};
 use tidelake_core::{
-    Catalog, ChangeBatch, CommitSeq, DecodedStep, Error, Result, SchemaChange, SourcePosition, TableEntry, TableState,
+    Catalog, ChangeBatch, CommitSeq, DecodedStep, Result, RowOp, SchemaChange, SourcePosition, TableEntry, TableId,
+    TableState,
 };
 
 use crate::DecoderFactory;
 use crate::flush::Flusher;
+use crate::steps::{PIECE_BYTES, Steps};
 
+/// Re-reads the buffer for one chunk, or for the end of a copy.
 pub(crate) struct Rescan<'a> {
     pub buffer: &'a dyn Buffer,
     pub decoders: &'a DecoderFactory,
@@ -24,46 +27,76 @@ pub(crate) struct Rescan<'a> {
     pub at: CommitSeq,
 }
 
+/// Why a copy must begin again.
+pub(crate) type GivenUp = String;
+
 impl Rescan<'_> {
-    /// The chunk's rows less those whose keys the stream touched after the snapshot: what the stream did is newer.
-    pub(crate) fn without_touched(&self, entry: &TableEntry, rows: RecordBatch) -> Result<RecordBatch> {
+    /// The chunk's rows less those whose keys the stream touched after the snapshot: what the stream did is newer, and
+    /// applied already.
+    pub(crate) fn without_touched(
+        &self,
+        entry: &TableEntry,
+        rows: RecordBatch,
+    ) -> Result<Result<RecordBatch, GivenUp>> {
         let encoder = KeyEncoder::new(&entry.def)?;
         let mut touched: HashSet<Box<[u8]>> = HashSet::new();
-        self.scan(entry, |batch| {
+        let scanned = self.scan(entry, |batch| {
             let keys = encoder.encode(&batch.rows)?;
             touched.extend(keys.iter().map(|key| key.data().into()));
             Ok(())
         })?;
+        if let Err(reason) = scanned {
+            return Ok(Err(reason));
+        }
         if touched.is_empty() {
-            return Ok(rows);
+            return Ok(Ok(rows));
         }
         let keys = encoder.encode(&rows)?;
         let keep: BooleanArray = keys.iter().map(|key| Some(!touched.contains(key.data()))).collect();
-        Ok(filter_record_batch(&rows, &keep)?)
+        Ok(Ok(filter_record_batch(&rows, &keep)?))
     }
 
-    /// All changes after the snapshot, as changes at the chunk's place (for a table without a key).
-    pub(crate) fn changes(&self, entry: &TableEntry) -> Result<Vec<DecodedStep>> {
-        let mut steps = Vec::new();
+    /// All changes after the snapshot, as changes at the chunk's place. With a key they fit rows that are there or not.
+    pub(crate) fn changes(&self, entry: &TableEntry, steps: &mut Steps<'_>) -> Result<Result<(), GivenUp>> {
+        let keyed = !entry.def.key.is_empty();
         self.scan(entry, |batch| {
-            let seqs = vec![self.at; batch.len()];
-            steps.push(DecodedStep::Rows(ChangeBatch { seqs: seqs.into(), ..batch }));
-            Ok(())
-        })?;
-        Ok(steps)
+            let seqs = vec![self.at; batch.len()].into();
+            let ops = if keyed { batch.ops.iter().map(|op| tolerant(*op)).collect() } else { batch.ops.clone() };
+            steps.push(DecodedStep::Rows(ChangeBatch { seqs, ops, ..batch }))
+        })
     }
 
     /// Decodes the table's rows of all transactions after the snapshot and before the chunk. The table's own
-    /// definition holds throughout: a DDL in between would have dropped the copy.
-    fn scan(&self, entry: &TableEntry, mut each: impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
+    /// definition holds throughout: a DDL in between makes the copy begin again.
+    fn scan(&self, entry: &TableEntry, mut each: impl FnMut(ChangeBatch) -> Result<()>) -> Result<Result<(), GivenUp>> {
         let Some(after) = self.buffer.seq_covering(self.read_at) else {
             // Nothing in the buffer is later than the snapshot.
-            return Ok(());
+            return Ok(Ok(()));
         };
+        if after >= self.at {
+            return Ok(Ok(()));
+        }
+        if self.buffer.position_of(after).is_some_and(|oldest| !self.read_at.covers(&oldest)) {
+            return Ok(Err(format!("what the stream did since {} was released from the buffer", self.read_at)));
+        }
         self.flusher.needs(self.at, after);
         let mut catalog = alone(entry);
         let mut decoder = (self.decoders)();
         let mut reader = self.buffer.read_after(after)?;
+        let mut hit = None;
+        let mut take = |steps: Vec<DecodedStep>| {
+            for step in steps {
+                match step {
+                    DecodedStep::Rows(batch) if batch.table == entry.def.id => each(batch)?,
+                    DecodedStep::Rows(_) => {}
+                    DecodedStep::Schema(seq, change) if changes_table(&change, entry) => {
+                        hit.get_or_insert(format!("its schema changed at seq {seq}, after the snapshot"));
+                    }
+                    DecodedStep::Schema(..) => {}
+                }
+            }
+            Ok(())
+        };
         while let Some(transaction) = reader.next()? {
             if transaction.seq >= self.at {
                 break;
@@ -71,35 +104,30 @@ impl Rescan<'_> {
             if matches!(transaction.payload, BufferedPayload::Control(_)) {
                 continue;
             }
-            decoder.decode(transaction, &mut catalog)?;
-            for step in decoder.take()? {
-                match step {
-                    DecodedStep::Rows(batch) if batch.table == entry.def.id => each(batch)?,
-                    DecodedStep::Rows(_) => {}
-                    DecodedStep::Schema(_, change) => self.check_untouched(entry, &change)?,
-                }
+            decoder.decode_in_pieces(transaction, &mut catalog, PIECE_BYTES, &mut take)?;
+            if decoder.pending_bytes() >= PIECE_BYTES {
+                take(decoder.take()?)?;
             }
         }
-        Ok(())
+        take(decoder.take()?)?;
+        Ok(hit.map_or(Ok(()), Err))
     }
+}
 
-    fn check_untouched(&self, entry: &TableEntry, change: &SchemaChange) -> Result<()> {
-        let hit = match change {
-            SchemaChange::AlterTable(def) => def.id == entry.def.id,
-            SchemaChange::DropTable(id) | SchemaChange::Truncate(id) => *id == entry.def.id,
-            SchemaChange::SetState { table, .. } => *table == entry.def.id,
-            SchemaChange::Rename(names) => names.iter().any(|(id, _)| *id == entry.def.id),
-            SchemaChange::DropDatabase(name) => *name == entry.def.name.database,
-            SchemaChange::CreateDatabase(_) | SchemaChange::CreateTable { .. } => false,
-        };
-        if hit {
-            let name = &entry.def.name;
-            return Err(Error::Internal(format!(
-                "{name} changed its schema while seq {} was copied: {change:?}",
-                self.at
-            )));
-        }
-        Ok(())
+/// The same change for a table that may or may not have the row yet.
+fn tolerant(op: RowOp) -> RowOp {
+    if op.births() { RowOp::Upsert } else { RowOp::DeleteIfExists }
+}
+
+fn changes_table(change: &SchemaChange, entry: &TableEntry) -> bool {
+    let id = entry.def.id;
+    match change {
+        SchemaChange::AlterTable(def) => def.id == id,
+        SchemaChange::DropTable(other) | SchemaChange::Truncate(other) => *other == id,
+        SchemaChange::SetState { table, .. } => *table == id,
+        SchemaChange::Rename(names) => names.iter().any(|(other, _)| *other == id),
+        SchemaChange::DropDatabase(name) => *name == entry.def.name.database,
+        SchemaChange::CreateDatabase(_) | SchemaChange::CreateTable { .. } => false,
     }
 }
 
@@ -107,7 +135,7 @@ impl Rescan<'_> {
 fn alone(entry: &TableEntry) -> Catalog {
     let mut catalog = Catalog::default();
     catalog.databases.insert(entry.def.name.database.clone());
-    catalog.next_table = tidelake_core::TableId(entry.def.id.0 + 1);
+    catalog.next_table = TableId(entry.def.id.0 + 1);
     catalog.tables.insert(entry.def.id, TableEntry { state: TableState::Live, ..entry.clone() });
     catalog
 }

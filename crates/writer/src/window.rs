@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{Buffer, BufferReader, BufferedPayload, BufferedTransaction, TransactionDecoder};
-use tidelake_core::{Catalog, CommitSeq, DecodedStep, Result, RowOp, SourcePosition};
+use tidelake_core::{Catalog, CommitSeq, Error, Result, SourcePosition};
 
 use crate::copies::Copies;
 use crate::flush::Flusher;
+use crate::steps::{PIECE_BYTES, Steps};
 use crate::{DecoderFactory, WriterParts};
 
-/// Decoded transactions, ready to stage.
-pub(crate) struct Window {
-    /// In stream order.
-    pub steps: Vec<DecodedStep>,
+/// The end of a window; its steps were handed over before.
+#[derive(Clone, Debug)]
+pub(crate) struct WindowEnd {
     /// The last transaction in it.
     pub upto: CommitSeq,
     /// The upstream's position right after it.
     pub position: SourcePosition,
+    /// Commit time of its last upstream transaction, microseconds since 1970 UTC; 0 without one.
+    pub commit_time_us: i64,
     /// Number of transactions and control records.
     pub transactions: u64,
     /// Number of row changes; an update counts once.
@@ -43,6 +45,14 @@ impl WindowReader {
         catalog: Catalog,
         flusher: Arc<Flusher>,
     ) -> Result<WindowReader> {
+        let head = *parts.buffer.head().borrow();
+        if head < published.seq {
+            let engine = published.seq;
+            return Err(Error::Invalid(format!(
+                "the data buffer ends at seq {head}, before the engine's {engine}: they are of different data \
+                 directories, or the buffer's files were removed"
+            )));
+        }
         Ok(WindowReader {
             buffer: parts.buffer.clone(),
             reader: parts.buffer.read_after(published.seq)?,
@@ -55,54 +65,53 @@ impl WindowReader {
         })
     }
 
-    /// The working catalog, for a publisher that has to stop a table.
-    pub(crate) fn catalog_mut(&mut self) -> &mut Catalog {
-        &mut self.catalog
+    /// Replaces the working catalog by the engine's, after a publish that stopped a table.
+    pub(crate) fn set_catalog(&mut self, catalog: Catalog) {
+        self.catalog = catalog;
     }
 
-    /// The next window; `None` at the buffer's head.
+    /// The next window; its steps go into `steps`. `None` at the buffer's head.
     ///
     /// # Errors
     /// What stops the whole pipeline: bytes that cannot be decoded, with their position.
-    pub(crate) fn next_window(&mut self) -> Result<Option<Window>> {
-        let (mut steps, mut upto, mut transactions, mut bytes) = (Vec::new(), None, 0, 0);
+    pub(crate) fn next_window(&mut self, steps: &mut Steps<'_>) -> Result<Option<WindowEnd>> {
+        let (mut upto, mut commit_time_us, mut transactions, mut bytes) = (None, 0, 0, 0);
         while bytes < self.window_bytes {
             let Some(transaction) = self.reader.next()? else { break };
             upto = Some(transaction.seq);
             transactions += 1;
             bytes += transaction.bytes;
-            self.take_transaction(transaction, &mut steps)?;
+            if matches!(transaction.payload, BufferedPayload::Events(_)) {
+                commit_time_us = transaction.position.commit_time_us;
+            }
+            self.take_transaction(transaction, steps)?;
         }
         let Some(upto) = upto else { return Ok(None) };
-        steps.extend(self.decoder.take()?);
-        let rows = steps.iter().map(row_changes).sum();
-        Ok(Some(Window { steps, upto, position: self.position.clone(), transactions, rows }))
+        steps.extend(self.decoder.take()?)?;
+        steps.finish()?;
+        Ok(Some(WindowEnd { upto, position: self.position.clone(), commit_time_us, transactions, rows: steps.rows }))
     }
 
-    fn take_transaction(&mut self, transaction: BufferedTransaction, steps: &mut Vec<DecodedStep>) -> Result<()> {
-        let seq = transaction.seq;
+    fn take_transaction(&mut self, transaction: BufferedTransaction, steps: &mut Steps<'_>) -> Result<()> {
+        if transaction.position.covers(&self.position) {
+            self.position = transaction.position.clone();
+        }
         if let BufferedPayload::Control(record) = &transaction.payload {
             // Rows decoded so far happened before the record.
-            steps.extend(self.decoder.take()?);
+            steps.extend(self.decoder.take()?)?;
             let mut copies = Copies {
                 buffer: &*self.buffer,
                 decoders: &self.decoders,
                 catalog: &mut self.catalog,
                 flusher: &self.flusher,
+                position: &self.position,
             };
-            return copies.apply(seq, record, steps);
+            return copies.apply(transaction.seq, record, steps);
         }
-        self.position = transaction.position.clone();
-        self.decoder.decode(transaction, &mut self.catalog)
+        self.decoder.decode_in_pieces(transaction, &mut self.catalog, PIECE_BYTES, &mut |s| steps.extend(s))?;
+        if self.decoder.pending_bytes() >= PIECE_BYTES {
+            steps.extend(self.decoder.take()?)?;
+        }
+        Ok(())
     }
-}
-
-/// Births, and deaths that are not the first half of an update.
-fn row_changes(step: &DecodedStep) -> u64 {
-    let DecodedStep::Rows(batch) = step else { return 0 };
-    let births = batch.ops.iter().filter(|op| op.births()).count();
-    let deaths = batch.len() - births;
-    let is_update = |pair: &[RowOp]| !pair[0].births() && pair[1].births();
-    let updates = batch.ops.windows(2).filter(|pair| is_update(pair)).count();
-    (births + deaths - updates) as u64
 }

@@ -341,8 +341,13 @@ impl TransactionGrouper {
     }
 
     fn on_gtid(&mut self, header: EventHeader, body: &[u8], start: u64) -> Result<()> {
-        if !self.is_outside() {
-            return Err(self.corrupt(Malformed::because("a transaction begins inside another one")));
+        match std::mem::replace(&mut self.state, State::Outside) {
+            State::Outside => {}
+            // a group of which the server sends nothing else (events left out for this connection)
+            State::Announced(group) => group.announced.gtid.iter().for_each(|gtid| self.gtids.add(gtid)),
+            State::Open(..) => {
+                return Err(self.corrupt(Malformed::because("a transaction begins inside another one")));
+            }
         }
         let announced = match header.kind {
             EventType::MARIADB_GTID => gtid::parse_mariadb(body, header.server_id),

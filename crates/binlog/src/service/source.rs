@@ -25,7 +25,7 @@ pub struct ServiceSource {
 }
 
 impl ServiceSource {
-    /// A source for these options. Does not connect.
+    /// A source for these options, with this reading of DDL. Does not connect.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the URL is wrong.

@@ -1,13 +1,38 @@
 //! Against real MariaDB servers, each started by its test.
 
-mod mem_buffer;
 mod preflights;
 mod streaming;
 
-use tidelake_core::Error;
+use bytes::Bytes;
+use tidelake_core::ports::{Buffer, BufferedPayload};
+use tidelake_core::{CommitSeq, Error, SourcePosition};
 
 use super::DdlReading;
 use crate::mysql::decoder::port::DdlOutcome;
+
+/// Bytes; more than any test has.
+const BUFFER_LIMIT: u64 = 1 << 30;
+
+/// A transaction as it lies in the buffer.
+struct Stored {
+    pub id: String,
+    pub position: SourcePosition,
+    pub items: Vec<Bytes>,
+}
+
+/// All durable transactions of a buffer that has released nothing.
+fn transactions(buffer: &dyn Buffer) -> Vec<Stored> {
+    let mut reader = buffer.read_after(CommitSeq::ZERO).unwrap();
+    let mut stored = Vec::new();
+    while let Some(transaction) = reader.next().unwrap() {
+        let items = match transaction.payload {
+            BufferedPayload::Control(record) => vec![record],
+            BufferedPayload::Events(events) => events.collect::<tidelake_core::Result<_>>().unwrap(),
+        };
+        stored.push(Stored { id: transaction.id, position: transaction.position, items });
+    }
+    stored
+}
 
 /// For tests that decode nothing.
 fn no_ddl() -> DdlReading {

@@ -24,6 +24,22 @@ pub trait TransactionDecoder: Send {
     /// [`Error::Corrupt`](crate::Error::Corrupt) or [`Error::Unsupported`](crate::Error::Unsupported): the pipeline must stop here.
     fn decode(&mut self, transaction: BufferedTransaction, catalog: &mut Catalog) -> Result<()>;
 
+    /// As [`TransactionDecoder::decode`], but gives steps to `out` whenever about `limit` bytes of row images are held, so
+    /// that a transaction of any size fits in memory. The default holds the whole transaction.
+    ///
+    /// # Errors
+    /// As for `decode`, and what `out` returns.
+    fn decode_in_pieces(
+        &mut self,
+        transaction: BufferedTransaction,
+        catalog: &mut Catalog,
+        limit: usize,
+        out: &mut dyn FnMut(Vec<DecodedStep>) -> Result<()>,
+    ) -> Result<()> {
+        let _ = (limit, out);
+        self.decode(transaction, catalog)
+    }
+
     /// Closes the open batches and hands over all steps since the last call, in order.
     ///
     /// # Errors

@@ -4,6 +4,16 @@
 //! that steps stay in stream order. What cannot be decoded for one table stops that table ([`stop`]); statements are in
 //! [`statements`], foreign keys that change unlogged rows in [`cascade`], ROLLBACKs inside logged transactions in
 //! [`undo`], names against the catalog in [`tables`].
+//!
+//! Limits, each of which stops the table with a reason, never silently:
+//! - row images must be FULL (not MINIMAL, NOBLOB, FULL_NODUP), JSON whole (no PARTIAL_UPDATE_ROWS), changes in row events
+//!   (no statement format; a statement through a view is not seen, so keep `binlog_format=ROW`);
+//! - MariaDB leaves generated columns, virtual and stored, out of UPDATE images: the new row cannot be known;
+//! - charset `filename`, and bytes that are no UTF-8 in a utf8 column;
+//! - system-versioned tables are read as their current rows, if the upstream logs column names
+//!   (`binlog_row_metadata=FULL`).
+//!
+//! One call of `decode` takes a whole transaction: its decoded rows are held until the next `take`.
 
 mod cascade;
 pub mod port;
@@ -13,6 +23,7 @@ mod tables;
 mod undo;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
@@ -135,6 +146,11 @@ impl BinlogDecoder {
             if entry.is_none_or(|e| matches!(e.state, TableState::Stopped { .. })) {
                 continue;
             }
+            let other_version = |w: &TableWriter| !Arc::ptr_eq(w.def(), &target.plan.def);
+            if self.writers.get(&target.table()).is_some_and(other_version) {
+                self.close_batches()?;
+                self.writers.remove(&target.table());
+            }
             let (steps, step_bytes) = (&mut self.steps, &mut self.step_bytes);
             let writer = match self.writers.entry(target.table()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -182,6 +198,16 @@ impl BinlogDecoder {
 
 impl TransactionDecoder for BinlogDecoder {
     fn decode(&mut self, transaction: BufferedTransaction, catalog: &mut Catalog) -> Result<()> {
+        self.decode_in_pieces(transaction, catalog, usize::MAX, &mut |_| Ok(()))
+    }
+
+    fn decode_in_pieces(
+        &mut self,
+        transaction: BufferedTransaction,
+        catalog: &mut Catalog,
+        limit: usize,
+        out: &mut dyn FnMut(Vec<DecodedStep>) -> Result<()>,
+    ) -> Result<()> {
         let BufferedTransaction { seq, position, payload, .. } = transaction;
         let BufferedPayload::Events(mut events) = payload else {
             return Err(Error::Internal("a control record is not for the binlog decoder".into()));
@@ -190,15 +216,17 @@ impl TransactionDecoder for BinlogDecoder {
         let first = events.next().ok_or_else(|| Error::corrupt(&place, "buffered transaction without events"))??;
         let context = TransactionContext::decode(&first).map_err(|e| e.at(&place))?;
         // another writer of the catalog may have altered a table since
-        self.writers.retain(|id, w| {
-            w.bytes() > 0 || catalog.tables.get(id).is_some_and(|e| std::sync::Arc::ptr_eq(&e.def, w.def()))
-        });
+        self.writers
+            .retain(|id, w| w.bytes() > 0 || catalog.tables.get(id).is_some_and(|e| Arc::ptr_eq(&e.def, w.def())));
         let mut current =
             Current { seq, position: &position, offset: context.start, context, catalog, undo: UndoLog::default() };
         for item in events {
             let item = Item::parse(item?, &place)?;
             current.offset = widen(item.header.end_log_pos, current.offset);
             self.event(item.header.kind, &item.body, &mut current)?;
+            if self.pending_bytes() >= limit {
+                out(self.take()?)?;
+            }
         }
         Ok(())
     }

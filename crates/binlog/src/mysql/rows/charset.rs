@@ -10,6 +10,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 use super::charset_tables::upper_half;
+pub use crate::mysql::collation::charset as of_collation;
 use crate::mysql::reader::{Malformed, Parsed};
 
 /// How to convert a charset.

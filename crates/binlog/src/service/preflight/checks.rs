@@ -253,10 +253,10 @@ pub(super) fn cascading_key(create_table: &str) -> Option<&str> {
 
 pub(super) fn cascades(names: &[String]) -> Option<Finding> {
     (!names.is_empty()).then(|| {
-        Finding::error(
+        Finding::warning(
             format!("foreign keys change rows of wanted tables by themselves: {}", shortened(names)),
-            "this server writes no row events for what ON DELETE / ON UPDATE CASCADE and SET NULL do, so the replica would \
-             silently keep the old rows",
+            "this server writes no row events for what ON DELETE / ON UPDATE CASCADE and SET NULL do, so each time such a key \
+             can act, the child table stops and is copied again",
             "make them ON DELETE RESTRICT ON UPDATE RESTRICT and let the application delete, or leave the tables out with \
              --tables '...,!database.table'",
         )

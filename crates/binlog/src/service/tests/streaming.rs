@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidelake_core::ports::{Buffer, Source, SourceState};
+use tidelake_core::testing::MemBuffer;
 use tidelake_core::{Error, Result, SourcePosition};
 use tidelake_testkit::{MariaDb, MariaDbOptions, TcpProxy};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::mem_buffer::MemBuffer;
+use super::{BUFFER_LIMIT, transactions};
 use crate::mysql::position::BinlogPosition;
 use crate::service::{ServiceOptions, ServiceSource};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn new_buffer() -> Arc<MemBuffer> {
+    MemBuffer::new(BUFFER_LIMIT)
+}
 
 /// A running stream.
 struct Stream {
@@ -74,15 +79,15 @@ impl Stream {
 async fn acknowledged_commits_are_covered_by_head_and_read_in_order() {
     let server = MariaDb::start(MariaDbOptions::default());
     server.execute("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY, v VARCHAR(20))");
-    let stream = Stream::start(&server.source_url(), None, &MemBuffer::new());
+    let stream = Stream::start(&server.source_url(), None, &new_buffer());
     stream.started().await;
     for i in 0..50 {
         server.execute(&format!("INSERT INTO a.t VALUES ({i}, 'x'), ({}, 'y')", i + 1000));
         let head = stream.source.head().await.unwrap();
         stream.read_up_to(&head).await;
-        assert_eq!(stream.buffer.transactions().len(), i + 1, "a commit before head() is at or before it");
+        assert_eq!(transactions(&*stream.buffer).len(), i + 1, "a commit before head() is at or before it");
     }
-    let transactions = stream.buffer.transactions();
+    let transactions = transactions(&*stream.buffer);
     assert!(transactions.windows(2).all(|w| w[0].position.order() < w[1].position.order()));
     let last = BinlogPosition::parse(&transactions[49].position).unwrap();
     assert!(transactions[49].id.ends_with(last.gtid.as_str()), "{} {last:?}", transactions[49].id);
@@ -97,18 +102,18 @@ async fn acknowledged_commits_are_covered_by_head_and_read_in_order() {
 async fn positions_move_while_the_upstream_is_idle_and_over_rotation() {
     let server = MariaDb::start(MariaDbOptions::default());
     server.execute("CREATE DATABASE a");
-    let stream = Stream::start(&server.source_url(), None, &MemBuffer::new());
+    let stream = Stream::start(&server.source_url(), None, &new_buffer());
     stream.started().await;
     for _ in 0..3 {
         server.execute("FLUSH BINARY LOGS");
         let head = stream.source.head().await.unwrap();
         stream.read_up_to(&head).await;
     }
-    assert!(stream.buffer.transactions().is_empty());
+    assert!(transactions(&*stream.buffer).is_empty());
     server.execute("CREATE TABLE a.t (id INT)");
     let head = stream.source.head().await.unwrap();
     stream.read_up_to(&head).await;
-    assert_eq!(stream.buffer.transactions().len(), 1);
+    assert_eq!(transactions(&*stream.buffer).len(), 1);
     stream.stop().await;
 }
 
@@ -118,7 +123,7 @@ async fn lost_connections_and_restarts_lose_and_repeat_nothing() {
     server.execute("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY)");
     let proxy = TcpProxy::start(server.port());
     let url = format!("mysql://tidelake:tide@127.0.0.1:{}", proxy.port());
-    let buffer = MemBuffer::new();
+    let buffer = new_buffer();
     let stream = Stream::start(&url, None, &buffer);
     stream.started().await;
     server.execute("INSERT INTO a.t VALUES (1)");
@@ -133,7 +138,7 @@ async fn lost_connections_and_restarts_lose_and_repeat_nothing() {
     stream.state_is(SourceState::Streaming).await;
     let head = stream.source.head().await.unwrap();
     stream.read_up_to(&head).await;
-    assert_eq!(buffer.transactions().len(), 3);
+    assert_eq!(transactions(&*buffer).len(), 3);
     server.kill9();
     stream.state_is(SourceState::Reconnecting).await;
     server.restart();
@@ -147,7 +152,7 @@ async fn lost_connections_and_restarts_lose_and_repeat_nothing() {
     let stream = Stream::start(&server.source_url(), Some(at), &buffer);
     let head = stream.source.head().await.unwrap();
     stream.read_up_to(&head).await;
-    let ids: Vec<String> = buffer.transactions().into_iter().map(|t| t.id).collect();
+    let ids: Vec<String> = transactions(&*buffer).into_iter().map(|t| t.id).collect();
     assert_eq!(ids.len(), 5, "{ids:?}");
     stream.stop().await;
 }
@@ -168,7 +173,7 @@ async fn purge(server: &MariaDb, to: &str) {
 async fn a_gap_is_an_error_that_names_it() {
     let server = MariaDb::start(MariaDbOptions::default());
     server.execute("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY); INSERT INTO a.t VALUES (1)");
-    let buffer = MemBuffer::new();
+    let buffer = new_buffer();
     let stream = Stream::start(&server.source_url(), None, &buffer);
     stream.started().await;
     let at = stream.stop().await;
@@ -185,14 +190,14 @@ async fn a_gap_is_an_error_that_names_it() {
     server.execute(&filler);
     let error = Stream::start(&server.source_url(), Some(at), &buffer).fails().await.to_string();
     assert!(error.contains("another history"), "{error}");
-    assert!(buffer.transactions().is_empty());
+    assert!(transactions(&*buffer).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_logins_fail_at_once_and_without_the_password() {
     let server = MariaDb::start(MariaDbOptions::default());
     let url = format!("mysql://tidelake:wr0ng@127.0.0.1:{}", server.port());
-    let stream = Stream::start(&url, None, &MemBuffer::new());
+    let stream = Stream::start(&url, None, &new_buffer());
     let (source, error) = (stream.source.clone(), stream.fails().await.to_string());
     assert!(error.contains("Access denied") && !error.contains("wr0ng"), "{error}");
     assert_eq!(source.status().state, SourceState::Failed);
@@ -210,12 +215,12 @@ async fn events_arrive_byte_for_byte() {
          XA PREPARE 'x'; XA COMMIT 'x'",
     );
     let start = BinlogPosition { file: "binlog.000001".into(), pos: 4, ..BinlogPosition::default() };
-    let stream = Stream::start(&server.source_url(), Some(start.to_source(0)), &MemBuffer::new());
+    let stream = Stream::start(&server.source_url(), Some(start.to_source(0)), &new_buffer());
     let head = stream.source.head().await.unwrap();
     // checksums are verified on the way, so a byte out of place would end the stream
     stream.read_up_to(&head).await;
-    assert_eq!(stream.buffer.transactions().len(), 6);
-    let whole: usize = stream.buffer.transactions().iter().flat_map(|t| &t.items).map(|i| i.len()).sum();
+    assert_eq!(transactions(&*stream.buffer).len(), 6);
+    let whole: usize = transactions(&*stream.buffer).iter().flat_map(|t| &t.items).map(|i| i.len()).sum();
     assert!(whole > 500, "{whole}");
     stream.stop().await;
 }

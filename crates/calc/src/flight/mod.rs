@@ -1,0 +1,17 @@
+//! The Flight SQL server: ADBC, JDBC and Arrow programs read whole batches through here.
+//!
+//! It keeps nothing between calls: a *ticket* and a prepared statement's *handle* are the SQL text itself, and every
+//! statement has a session of its own (so SET and transactions do not reach the next statement; the MySQL
+//! protocol has sessions). Columns arrive in their stored Arrow form (`docs/types.md`): TIME as Int64
+//! microseconds, ENUM as UInt16 index, SET and BIT as UInt64, zero and partial dates in the reserved range; each field's
+//! metadata holds its upstream type under `tidelake.type`. There is no login yet, so the server listens on loopback
+//! addresses only.
+
+mod catalog;
+mod query;
+mod server;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use server::FlightServer;

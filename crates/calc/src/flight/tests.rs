@@ -1,0 +1,158 @@
+//! The server against arrow-flight's own client.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use arrow_flight::FlightInfo;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
+use futures::TryStreamExt;
+use tidelake_core::types::arrow::upstream_type;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::FlightServer;
+use crate::wire::tests::double::FixedService;
+use crate::wire::tests::values::all_types_batch;
+
+type Client = FlightSqlServiceClient<Channel>;
+
+async fn start() -> (FlightServer, Arc<FixedService>, CancellationToken, Client) {
+    let service = Arc::new(FixedService::default());
+    let cancel = CancellationToken::new();
+    let server = FlightServer::bind("127.0.0.1:0".parse().unwrap(), service.clone(), cancel.clone()).await.unwrap();
+    let endpoint = Endpoint::new(format!("http://{}", server.local_addr())).unwrap();
+    let client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
+    (server, service, cancel, client)
+}
+
+async fn fetch(client: &mut Client, info: FlightInfo) -> Result<Vec<RecordBatch>, arrow_flight::error::FlightError> {
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    client.do_get(ticket).await?.try_collect().await
+}
+
+async fn query(client: &mut Client, sql: &str) -> Result<Vec<RecordBatch>, String> {
+    let info = client.execute(sql.to_owned(), None).await.map_err(|e| e.to_string())?;
+    fetch(client, info).await.map_err(|e| e.to_string())
+}
+
+fn texts(batches: &[RecordBatch], column: usize) -> Vec<String> {
+    let values = batches.iter().flat_map(|b| b.column(column).as_string::<i32>().iter().flatten());
+    values.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn rows_arrive_in_stored_form_with_their_upstream_types() {
+    let (_server, _, _, mut client) = start().await;
+    let sent = all_types_batch();
+    let got = query(&mut client, "SELECT types").await.unwrap();
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0], sent);
+    assert!(got[0].schema().fields().iter().all(|f| upstream_type(f).is_some()));
+}
+
+#[tokio::test]
+async fn many_batches_and_none() {
+    let (_server, _, _, mut client) = start().await;
+    let got = query(&mut client, "SELECT 3000 numbers").await.unwrap();
+    let numbers: Vec<i64> =
+        got.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+    assert_eq!(query(&mut client, "SELECT empty").await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+}
+
+#[tokio::test]
+async fn prepared_statements_without_parameters() {
+    let (_server, _, _, mut client) = start().await;
+    let mut prepared = client.prepare("SELECT types".to_owned(), None).await.unwrap();
+    assert_eq!(prepared.dataset_schema().unwrap().fields(), all_types_batch().schema().fields());
+    let info = prepared.execute().await.unwrap();
+    assert_eq!(fetch(&mut client, info).await.unwrap()[0].num_rows(), 2);
+    prepared.close().await.unwrap();
+    let refused = client.prepare("ECHO ?".to_owned(), None).await.err().unwrap().to_string();
+    assert!(refused.contains("parameters are not supported"), "{refused}");
+}
+
+#[tokio::test]
+async fn errors_keep_their_number_and_end_the_stream() {
+    let (_server, _, _, mut client) = start().await;
+    let error = query(&mut client, "nonsense").await.unwrap_err();
+    assert!(error.contains("ERROR 1064 (42000): not known: nonsense"), "{error}");
+    let error = query(&mut client, "SELECT fail").await.unwrap_err();
+    assert!(error.contains("the store stopped"), "{error}");
+    let error = query(&mut client, "BEGIN").await.unwrap_err();
+    assert!(error.contains("no rows"), "{error}");
+    let error = query(&mut client, &format!("SELECT length {}", "z".repeat(1 << 20))).await.unwrap_err();
+    assert!(error.contains("1048576"), "{error}");
+}
+
+#[tokio::test]
+async fn writes_are_refused() {
+    let (_server, _, _, mut client) = start().await;
+    let error = client.execute_update("DELETE FROM t".to_owned(), None).await.unwrap_err().to_string();
+    assert!(error.contains("read-only replica"), "{error}");
+}
+
+#[tokio::test]
+async fn databases_and_tables_can_be_browsed() {
+    let (_server, _, _, mut client) = start().await;
+    let info = client.get_catalogs().await.unwrap();
+    assert_eq!(texts(&fetch(&mut client, info).await.unwrap(), 0), ["def"]);
+    let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
+    assert_eq!(texts(&fetch(&mut client, info).await.unwrap(), 1), ["information_schema", "shop"]);
+    let only_shop = CommandGetTables {
+        db_schema_filter_pattern: Some("shop".to_owned()),
+        include_schema: true,
+        ..CommandGetTables::default()
+    };
+    let info = client.get_tables(only_shop).await.unwrap();
+    let tables = fetch(&mut client, info).await.unwrap();
+    assert_eq!(texts(&tables, 2), ["t`1"]);
+    let schema = tables[0].column_by_name("table_schema").unwrap().as_binary::<i32>().value(0).to_vec();
+    let schema = arrow::datatypes::Schema::try_from(arrow_flight::IpcMessage(schema.into())).unwrap();
+    assert_eq!(schema.fields(), all_types_batch().schema().fields());
+    let info = client.get_table_types().await.unwrap();
+    assert!(texts(&fetch(&mut client, info).await.unwrap(), 0).contains(&"BASE TABLE".to_owned()));
+    let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerName]).await.unwrap();
+    assert_eq!(fetch(&mut client, info).await.unwrap()[0].num_rows(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_statement() {
+    let (_server, service, _, mut client) = start().await;
+    let seen = service.seen.clone();
+    let info = client.execute("SELECT slow rows".to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let mut rows = client.do_get(ticket).await.unwrap();
+    assert!(rows.try_next().await.unwrap().is_some());
+    assert_eq!(seen.hanging.load(Ordering::SeqCst), 1);
+    drop((rows, client));
+    crate::wire::tests::eventually("the statement is dropped", || seen.hanging.load(Ordering::SeqCst) == 0).await;
+    crate::wire::tests::eventually("the session too", || seen.sessions.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_running_streams() {
+    let (server, _, cancel, mut client) = start().await;
+    let info = client.execute("SELECT slow rows".to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let mut rows = client.do_get(ticket).await.unwrap();
+    assert!(rows.try_next().await.unwrap().is_some());
+    cancel.cancel();
+    let error = rows.try_next().await.unwrap_err().to_string();
+    assert!(error.contains("shuts down"), "{error}");
+    drop((rows, client));
+    server.finished().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_free_loopback_addresses_are_listened_on() {
+    let (server, service, cancel, _client) = start().await;
+    let bind = |address: &str| FlightServer::bind(address.parse().unwrap(), service.clone(), cancel.clone());
+    let taken = bind(&server.local_addr().to_string()).await.unwrap_err().to_string();
+    assert!(taken.contains("--flight-listen"), "{taken}");
+    let open = bind("0.0.0.0:0").await.unwrap_err().to_string();
+    assert!(open.contains("loopback"), "{open}");
+}
