@@ -24,8 +24,12 @@ mod parse_keys;
 mod parse_table;
 mod parse_type;
 mod resolve;
+mod stream;
 mod token;
 mod type_change;
+
+#[cfg(test)]
+mod tests;
 
 
 use tidelake_core::types::text::ServerFlavor;
@@ -33,6 +37,7 @@ use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableD
 
 pub use classify::{StatementClass, XaVerb, classify, is_dml};
 pub use keys::unlogged_cascade;
+pub use stream::{create_table, interpret};
 pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
 
 use ast::Statement;

@@ -65,8 +65,10 @@ fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut C
         "datetime" => temporal(c, K::DateTime, spec),
         "timestamp" => temporal(c, K::Timestamp, spec),
         "year" => {
-            optional_length(c)?;
-            plain(K::Year, spec)
+            // MySQL 8 dropped the length that older servers print.
+            let length = optional_length(c)?.filter(|n| *n == 4 && flavor == ServerFlavor::MySql);
+            spec.ty = UpstreamType::new(K::Year).with_length(length.unwrap_or(0));
+            Ok(())
         }
         "char" | "character" | "nchar" | "national" | "varchar" | "varchar2" | "varcharacter" | "nvarchar" => {
             character(c, word, spec)
