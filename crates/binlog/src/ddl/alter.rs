@@ -9,7 +9,7 @@ use super::ast::{AlterAction, ColumnSpec, DefaultSpec, KeyKind, Place, TableOpti
 use super::charset::max_bytes;
 use super::resolve::Resolver;
 use super::token::{MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
-use super::{VERSIONED, keys, literal, type_change};
+use super::{keys, literal, type_change};
 
 /// What the clauses of one statement come to.
 #[derive(Debug)]
@@ -18,14 +18,12 @@ pub(super) enum Altered {
     Def(Box<TableDef>),
     /// Only upstream knows the rows now.
     Rows(String),
-    /// A table that cannot be followed any more.
-    Refused(String),
 }
 
 /// Applies all clauses but RENAME TO, as the server does: first every column keeps its place, is dropped or changed;
 /// then new columns and those with FIRST or AFTER go to theirs.
 pub(super) fn altered(def: &TableDef, actions: &[AlterAction], context: &DdlContext<'_>) -> Altered {
-    let resolver = Resolver { flavor: context.flavor, session: context.session, utc_unknown: false };
+    let resolver = Resolver { flavor: context.flavor, session: context.session, shown: false };
     let mut work = Work { def: def.clone(), context, resolver };
     // A change of the default charset holds for columns added by the same statement.
     for action in actions {
@@ -35,15 +33,12 @@ pub(super) fn altered(def: &TableDef, actions: &[AlterAction], context: &DdlCont
     }
     match work.columns(actions).and_then(|()| actions.iter().try_for_each(|a| work.rest(a))) {
         Ok(()) => Altered::Def(Box::new(work.def)),
-        Err(Stop::Rows(reason)) => Altered::Rows(reason),
-        Err(Stop::Refused(reason)) => Altered::Refused(reason),
+        Err(Stop(reason)) => Altered::Rows(reason),
     }
 }
 
-enum Stop {
-    Rows(String),
-    Refused(String),
-}
+/// Why a clause cannot be followed: only upstream knows the rows after it.
+struct Stop(String);
 
 type Step = Result<(), Stop>;
 
@@ -65,7 +60,7 @@ impl Work<'_> {
     }
 
     fn existing(&self, name: &str) -> Result<usize, Stop> {
-        self.position(name).ok_or_else(|| Stop::Rows(format!("column {name} is not known here")))
+        self.position(name).ok_or_else(|| Stop(format!("column {name} is not known here")))
     }
 
     fn columns(&mut self, actions: &[AlterAction]) -> Step {
@@ -82,7 +77,7 @@ impl Work<'_> {
                     if *if_not_exists {
                         continue;
                     }
-                    return Err(Stop::Rows(format!("column {} is there already", spec.name)));
+                    return Err(Stop(format!("column {} is there already", spec.name)));
                 }
                 let id = self.add_column(spec)?;
                 if *place != Place::Unsaid {
@@ -128,7 +123,7 @@ impl Work<'_> {
         }
         let at = self.existing(name)?;
         if self.def.key.contains(&self.def.columns[at].id) {
-            return Err(Stop::Rows(format!("key column {name} was dropped")));
+            return Err(Stop(format!("key column {name} was dropped")));
         }
         let column = self.def.columns.remove(at);
         keys::follow_column(&mut self.def.indexes, &column.name, None, self.context.flavor);
@@ -200,7 +195,7 @@ impl Work<'_> {
         self.check_change(old, &new, is_key)?;
         if let Some(initial) = &old.initial {
             new.initial = Some(convert_initial(initial, old, &new).ok_or_else(|| {
-                Stop::Rows(format!("the value of old rows in column {} cannot be converted", old.name))
+                Stop(format!("the value of old rows in column {} cannot be converted", old.name))
             })?);
         }
         Ok(new)
@@ -209,24 +204,24 @@ impl Work<'_> {
     fn check_change(&self, old: &ColumnDef, new: &ColumnDef, is_key: bool) -> Step {
         let column = &old.name;
         if let Some(loss) = type_change::loss(&old.ty, &new.ty, self.strict()) {
-            return Err(Stop::Rows(format!("column {column}: {loss}")));
+            return Err(Stop(format!("column {column}: {loss}")));
         }
         if is_key && data_type(&old.ty) != data_type(&new.ty) {
-            return Err(Stop::Rows(format!("key column {column} gets another type")));
+            return Err(Stop(format!("key column {column} gets another type")));
         }
         if is_key && new.nullable {
-            return Err(Stop::Rows(format!("key column {column} may be NULL now")));
+            return Err(Stop(format!("key column {column} may be NULL now")));
         }
         if old.nullable && !new.nullable && !self.strict() {
-            return Err(Stop::Rows(format!("NULLs in column {column} were replaced")));
+            return Err(Stop(format!("NULLs in column {column} were replaced")));
         }
         let generated = |c: &ColumnDef| c.extra_sql.starts_with("GENERATED").then(|| c.extra_sql.clone());
         if generated(old) != generated(new) {
-            return Err(Stop::Rows(format!("column {column} is computed in another way")));
+            return Err(Stop(format!("column {column} is computed in another way")));
         }
         let numbered = |c: &ColumnDef| c.extra_sql.contains("AUTO_INCREMENT");
         if numbered(new) && !numbered(old) {
-            return Err(Stop::Rows(format!("AUTO_INCREMENT may have numbered rows in column {column}")));
+            return Err(Stop(format!("AUTO_INCREMENT may have numbered rows in column {column}")));
         }
         Ok(())
     }
@@ -234,7 +229,7 @@ impl Work<'_> {
     fn add_column(&mut self, spec: &ColumnSpec) -> Result<ColumnId, Stop> {
         let id = self.def.next_column;
         let mut column = self.resolver.column(spec, id, (&self.def.charset, &self.def.collation));
-        let why = |what: &str| Stop::Rows(format!("{what} of the new column {} in old rows", spec.name));
+        let why = |what: &str| Stop(format!("{what} of the new column {} in old rows", spec.name));
         if spec.auto_increment || spec.generated.is_some() {
             return Err(why("only upstream knows the values"));
         }
@@ -280,9 +275,10 @@ impl Work<'_> {
                 } else {
                     Vec::new()
                 };
-                keys::add_constraint(&mut self.def.indexes, &primary, constraint, &self.def.name, flavor);
+                keys::add_foreign_indexes(&mut self.def.indexes, &primary, std::slice::from_ref(constraint));
+                keys::add_constraint(&mut self.def.indexes, constraint, &self.def.name, flavor);
             }
-            AlterAction::DropPrimaryKey => return Err(Stop::Rows("the primary key was dropped".into())),
+            AlterAction::DropPrimaryKey => return Err(Stop("the primary key was dropped".into())),
             AlterAction::DropKey(name) => return self.drop_key(name),
             AlterAction::DropConstraint(name) => {
                 let hit = |i: &tidelake_core::schema::IndexDef| i.name.eq_ignore_ascii_case(name);
@@ -301,8 +297,7 @@ impl Work<'_> {
             AlterAction::ConvertCharset { charset, collation } => {
                 self.convert(charset.as_deref(), collation.as_deref())?;
             }
-            AlterAction::AddVersioning => return Err(Stop::Refused(VERSIONED.into())),
-            AlterAction::Rows { what, .. } => return Err(Stop::Rows(what.clone())),
+            AlterAction::Rows { what, .. } => return Err(Stop(what.clone())),
             AlterAction::AddColumn { .. }
             | AlterAction::ChangeColumn { .. }
             | AlterAction::DropColumn { .. }
@@ -318,7 +313,7 @@ impl Work<'_> {
     fn add_primary(&self, key: &super::ast::KeySpec) -> Step {
         let old: Vec<String> = self.def.key_indexes().iter().map(|i| self.def.columns[*i].name.to_lowercase()).collect();
         let same = self.def.key_is_primary && key.parts.iter().map(|p| p.column.to_lowercase()).eq(old);
-        if same { Ok(()) } else { Err(Stop::Rows("another primary key".into())) }
+        if same { Ok(()) } else { Err(Stop("another primary key".into())) }
     }
 
     /// Our identity of rows stays, also if upstream would choose the new key.
@@ -335,7 +330,7 @@ impl Work<'_> {
     fn drop_key(&mut self, name: &str) -> Step {
         let Some(at) = self.def.indexes.iter().position(|i| i.name.eq_ignore_ascii_case(name)) else { return Ok(()) };
         if keys::holds_identity(&self.def, &self.def.indexes[at]) {
-            return Err(Stop::Rows(format!("unique key {name}, which identifies rows, was dropped")));
+            return Err(Stop(format!("unique key {name}, which identifies rows, was dropped")));
         }
         self.def.indexes.remove(at);
         Ok(())
@@ -363,7 +358,7 @@ impl Work<'_> {
         let (charset, collation) =
             super::charset::resolve((charset, collation), old, self.context.flavor, self.context.session);
         if charset == "binary" {
-            return Err(Stop::Rows("text was converted to bytes".into()));
+            return Err(Stop("text was converted to bytes".into()));
         }
         let strict = self.strict();
         for column in &mut self.def.columns {
@@ -375,7 +370,7 @@ impl Work<'_> {
             column.ty.charset = Some(charset.clone());
             column.ty.collation = Some(collation.clone());
             if let Some(loss) = type_change::loss(&old, &column.ty, strict) {
-                return Err(Stop::Rows(format!("column {}: {loss}", column.name)));
+                return Err(Stop(format!("column {}: {loss}", column.name)));
             }
         }
         self.def.charset = charset;

@@ -44,7 +44,6 @@ pub(super) struct TableOptions {
     pub(super) collation: Option<String>,
     pub(super) engine: Option<String>,
     pub(super) comment: Option<String>,
-    pub(super) versioned: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +65,6 @@ pub(super) struct ColumnSpec {
     pub(super) invisible: bool,
     pub(super) check: Option<String>,
     pub(super) compressed: bool,
-    pub(super) unversioned: bool,
     pub(super) references: Option<String>,
     /// MySQL: ` /*!80003 SRID 4326 */`.
     pub(super) srid: Option<u32>,
@@ -175,7 +173,6 @@ pub(super) enum AlterAction {
     RenameTable(RawName),
     ConvertCharset { charset: Option<String>, collation: Option<String> },
     Options(Box<TableOptions>),
-    AddVersioning,
     /// Changes rows in a way that only upstream knows; other tables it touches.
     Rows { what: String, also: Vec<RawName> },
     /// Nothing that the replica keeps.

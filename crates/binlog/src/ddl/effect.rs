@@ -141,7 +141,7 @@ impl<'a> Effect<'a> {
     }
 
     fn first_state(&self, create: &CreateTable) -> TableState {
-        if !create.options.versioned {
+        if !create.has_period_columns() {
             return TableState::Live;
         }
         TableState::Stopped { reason: VERSIONED.into(), at: self.context.position.clone() }
@@ -160,7 +160,7 @@ impl<'a> Effect<'a> {
     }
 
     fn resolver(&self) -> Resolver<'a> {
-        Resolver { flavor: self.context.flavor, session: self.context.session, utc_unknown: false }
+        Resolver { flavor: self.context.flavor, session: self.context.session, shown: false }
     }
 
     /// CREATE TABLE ... LIKE: everything but rows and foreign keys.
@@ -236,13 +236,9 @@ impl<'a> Effect<'a> {
                 }
             }
             // A stopped table stays stopped, with its first reason.
-            Altered::Rows(_) | Altered::Refused(_) if stopped => {}
+            Altered::Rows(_) if stopped => {}
             Altered::Rows(reason) => {
                 self.resync(new_name.clone().unwrap_or_else(|| entry.def.name.clone()), reason);
-            }
-            Altered::Refused(reason) => {
-                let state = TableState::Stopped { reason, at: self.context.position.clone() };
-                self.changes.push(SchemaChange::SetState { table: entry.def.id, state });
             }
         }
         if let Some(new) = new_name {

@@ -75,25 +75,36 @@ fn free_name(key: &KeySpec, taken: &[&str]) -> String {
     (2..).map(|n| format!("{first}_{n}")).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
-/// Adds a constraint (kept among the indexes, without columns), and the key that a foreign key brings along.
+/// Adds a constraint: kept among the indexes, without columns.
 pub(super) fn add_constraint(
     indexes: &mut Vec<IndexDef>,
-    primary: &[String],
     constraint: &ConstraintSpec,
     table: &TableName,
     flavor: ServerFlavor,
 ) {
     let name = constraint.name.clone().unwrap_or_else(|| constraint_name(indexes, constraint, table, flavor));
-    if let ConstraintKind::Foreign { columns, .. } = &constraint.kind {
-        let starts = |have: &[String]| {
-            have.len() >= columns.len() && have.iter().zip(columns).all(|(a, b)| a.eq_ignore_ascii_case(b))
-        };
-        if !starts(primary) && !indexes.iter().any(|i| starts(&i.columns)) {
-            indexes.push(foreign_index(indexes, constraint, columns));
-        }
-    }
     let sql = print_constraint(constraint, &name);
     indexes.push(IndexDef { name, unique: false, sql, columns: Vec::new() });
+}
+
+/// Adds the keys that foreign keys bring along, where no other key begins with their columns.
+pub(super) fn add_foreign_indexes(indexes: &mut Vec<IndexDef>, primary: &[String], constraints: &[ConstraintSpec]) {
+    let columns_of = |c: &ConstraintSpec| match &c.kind {
+        ConstraintKind::Foreign { columns, .. } => Some(columns.clone()),
+        _ => None,
+    };
+    for (at, constraint) in constraints.iter().enumerate() {
+        let Some(columns) = columns_of(constraint) else { continue };
+        let starts = |have: &[String]| {
+            have.len() >= columns.len() && have.iter().zip(&columns).all(|(a, b)| a.eq_ignore_ascii_case(b))
+        };
+        let has_key = starts(primary) || indexes.iter().any(|i| starts(&i.columns));
+        // Of several on the same columns the last one names the key.
+        let again = constraints[at + 1..].iter().any(|c| columns_of(c).as_ref() == Some(&columns));
+        if !has_key && !again {
+            indexes.push(foreign_index(indexes, constraint, &columns));
+        }
+    }
 }
 
 fn foreign_index(indexes: &[IndexDef], constraint: &ConstraintSpec, columns: &[String]) -> IndexDef {
@@ -166,17 +177,4 @@ pub(super) fn holds_identity(def: &TableDef, index: &IndexDef) -> bool {
     let key: Vec<String> = def.key_indexes().iter().map(|i| def.columns[*i].name.to_lowercase()).collect();
     let same = |i: &IndexDef| i.unique && i.columns.iter().map(|c| c.to_lowercase()).eq(key.iter().cloned());
     same(index) && def.indexes.iter().filter(|i| same(i)).count() == 1
-}
-
-/// The first foreign key by which rows of this table change when another table's rows do: MariaDB, and MySQL before
-/// 9.x, write no row events for those changes.
-#[must_use]
-pub fn unlogged_cascade(def: &TableDef) -> Option<&str> {
-    let acts = |sql: &str| {
-        ["DELETE", "UPDATE"].iter().any(|event| {
-            ["CASCADE", "SET NULL", "SET DEFAULT"].iter().any(|action| sql.contains(&format!(" ON {event} {action}")))
-        })
-    };
-    let foreign = def.indexes.iter().map(|i| i.sql.as_str()).filter(|sql| sql.starts_with("CONSTRAINT "));
-    foreign.filter(|sql| sql.contains(" FOREIGN KEY (")).find(|sql| acts(sql))
 }

@@ -10,7 +10,6 @@
 mod alter;
 mod ast;
 mod charset;
-mod classify;
 mod cursor;
 mod effect;
 mod keys;
@@ -35,8 +34,6 @@ mod tests;
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableDef, TableName};
 
-pub use classify::{StatementClass, XaVerb, classify, is_dml};
-pub use keys::unlogged_cascade;
 pub use stream::{create_table, interpret};
 pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
 
@@ -136,15 +133,16 @@ pub fn parse_create_table(
         Err(unreadable) => return Err(invalid(unreadable.error.describe(sql))),
     };
     let name = create.name.resolve(database).ok_or_else(|| invalid("no database".into()))?;
-    if create.options.versioned {
+    if create.has_period_columns() {
         return Err(Error::Invalid(format!("table {name}: {VERSIONED}")));
     }
-    resolve::Resolver { flavor, session, utc_unknown: true }
+    resolve::Resolver { flavor, session, shown: true }
         .table(&create, name)
         .map_err(|reason| invalid(format!("{reason} in {}", near(sql, 0))))
 }
 
-const VERSIONED: &str = "system-versioned tables are not replicated; leave the table out with --tables";
+const VERSIONED: &str =
+    "system versioning with columns of its own (ROW START, ROW END) is not replicated; leave the table out with --tables";
 
 /// Where a statement stops making sense.
 #[derive(Clone, Debug, PartialEq, Eq)]

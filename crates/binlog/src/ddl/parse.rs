@@ -25,7 +25,7 @@ pub(super) fn statement(mut c: Cursor<'_>, flavor: ServerFlavor) -> Result<State
 }
 
 /// MariaDB: `SET STATEMENT a=1, b=2 FOR statement`.
-pub(super) fn skip_set_statement(c: &mut Cursor<'_>) {
+fn skip_set_statement(c: &mut Cursor<'_>) {
     if !(c.is("set") && c.is_at(1, "statement")) {
         return;
     }

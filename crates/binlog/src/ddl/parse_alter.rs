@@ -2,12 +2,13 @@
 
 use tidelake_core::types::text::ServerFlavor;
 
-use super::ast::{AlterAction, Place, TableOptions};
+use super::ast::{AlterAction, ColumnSpec, Place, TableOptions};
 use super::cursor::{Cursor, Parsed};
 use super::parse::skip_wait;
 use super::parse_column::{charset_name, column, column_named, default_value};
 use super::parse_keys::{KeyOrConstraint, begins_key, charset_option, key_or_constraint};
 use super::parse_table::table_option;
+use super::resolve::{foreign_key_of_column, key_of_column};
 
 /// All clauses of one statement, after the table's name.
 pub(super) fn alter_actions(c: &mut Cursor<'_>, flavor: ServerFlavor) -> Parsed<Vec<AlterAction>> {
@@ -106,7 +107,7 @@ fn options(c: &mut Cursor<'_>, actions: &mut Vec<AlterAction>) -> Parsed<()> {
 fn add(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterAction>) -> Parsed<()> {
     c.advance();
     if c.eat_all(&["system", "versioning"]) {
-        actions.push(AlterAction::AddVersioning);
+        actions.push(AlterAction::Nothing);
         return Ok(());
     }
     if c.is("partition") {
@@ -124,9 +125,9 @@ fn add(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterAction>)
     if c.eat_punct(b'(') {
         return add_list(c, flavor, if_not_exists, actions);
     }
-    let spec = Box::new(column(c, flavor)?);
+    let spec = column(c, flavor)?;
     let place = place(c)?;
-    push_column_keys(&spec, actions, |spec| AlterAction::AddColumn { spec, place, if_not_exists });
+    push_column_keys(&spec, flavor, actions, |spec| AlterAction::AddColumn { spec, place, if_not_exists });
     Ok(())
 }
 
@@ -143,9 +144,9 @@ fn add_list(
                 KeyOrConstraint::Constraint(constraint) => AlterAction::AddConstraint(constraint),
             });
         } else {
-            let spec = Box::new(column(c, flavor)?);
+            let spec = column(c, flavor)?;
             let place = Place::Unsaid;
-            push_column_keys(&spec, actions, |spec| AlterAction::AddColumn { spec, place, if_not_exists });
+            push_column_keys(&spec, flavor, actions, |spec| AlterAction::AddColumn { spec, place, if_not_exists });
         }
         if !c.eat_punct(b',') {
             return c.expect_punct(b')');
@@ -154,12 +155,14 @@ fn add_list(
 }
 
 fn push_column_keys(
-    spec: &super::ast::ColumnSpec,
+    spec: &ColumnSpec,
+    flavor: ServerFlavor,
     actions: &mut Vec<AlterAction>,
-    action: impl FnOnce(Box<super::ast::ColumnSpec>) -> AlterAction,
+    action: impl FnOnce(Box<ColumnSpec>) -> AlterAction,
 ) {
     actions.push(action(Box::new(spec.clone())));
-    actions.extend(super::resolve::key_of_column(spec).map(AlterAction::AddKey));
+    actions.extend(key_of_column(spec).map(AlterAction::AddKey));
+    actions.extend(foreign_key_of_column(spec, flavor).map(AlterAction::AddConstraint));
 }
 
 fn place(c: &mut Cursor<'_>) -> Parsed<Place> {
@@ -181,14 +184,19 @@ fn change(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterActio
     let new = if renames { c.column_name()? } else { old.clone() };
     let spec = column_named(c, new, flavor)?;
     let place = place(c)?;
-    push_column_keys(&spec, actions, |spec| AlterAction::ChangeColumn { old, spec, place, if_exists });
+    push_column_keys(&spec, flavor, actions, |spec| AlterAction::ChangeColumn { old, spec, place, if_exists });
     Ok(())
 }
 
 fn drop(c: &mut Cursor<'_>, actions: &mut Vec<AlterAction>) -> Parsed<()> {
     let start = c.offset();
     c.advance();
-    if c.is("partition") || (c.is("system") && c.is_at(1, "versioning")) {
+    // Only rows of the past go, which nobody here has.
+    if c.eat_all(&["system", "versioning"]) {
+        actions.push(AlterAction::Nothing);
+        return Ok(());
+    }
+    if c.is("partition") {
         c.skip_clause()?;
         while c.eat_punct(b',') {
             c.skip_clause()?;

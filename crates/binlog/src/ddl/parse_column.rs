@@ -86,7 +86,6 @@ fn attribute(c: &mut Cursor<'_>, spec: &mut ColumnSpec) -> Parsed<bool> {
             c.advance();
             c.expect("system")?;
             c.expect("versioning")?;
-            spec.unversioned = word == "without";
         }
         _ => storage_attribute(c, &word, spec)?,
     }

@@ -6,6 +6,7 @@ use super::ast::{CreateTable, RawName, Statement, TableOptions};
 use super::cursor::{Cursor, Parsed};
 use super::parse_column::{charset_name, column};
 use super::parse_keys::{KeyOrConstraint, begins_key, charset_option, key_or_constraint};
+use super::resolve::{foreign_key_of_column, key_of_column};
 use super::token::TokenKind;
 
 /// Reads the statement after `TABLE`.
@@ -88,7 +89,8 @@ fn body(c: &mut Cursor<'_>, flavor: ServerFlavor, create: &mut CreateTable) -> P
             }
         } else {
             let spec = column(c, flavor)?;
-            create.keys.extend(super::resolve::key_of_column(&spec));
+            create.keys.extend(key_of_column(&spec));
+            create.constraints.extend(foreign_key_of_column(&spec, flavor));
             create.columns.push(spec);
         }
         if !c.eat_punct(b',') {
@@ -125,11 +127,8 @@ pub(super) fn table_option(c: &mut Cursor<'_>, options: &mut TableOptions) -> Pa
         return Ok(true);
     }
     *c = start;
-    if c.eat_all(&["with", "system", "versioning"]) {
-        options.versioned = true;
-        return Ok(true);
-    }
-    if c.eat_all(&["start", "transaction"]) {
+    // Row images show whether a table is versioned; the definition does not keep it.
+    if c.eat_all(&["with", "system", "versioning"]) || c.eat_all(&["start", "transaction"]) {
         return Ok(true);
     }
     if c.is("partition") || begins_select(c, 0) || !c.is_ident() {

@@ -24,7 +24,6 @@ pub(super) fn column_type(c: &mut Cursor<'_>, name: String, flavor: ServerFlavor
         invisible: false,
         check: None,
         compressed: false,
-        unversioned: false,
         references: None,
         srid: None,
     };

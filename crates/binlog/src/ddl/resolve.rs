@@ -6,7 +6,7 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, ColumnId, TableId, TableName, TypeKind, UpstreamType};
 
 use super::SessionDefaults;
-use super::ast::{ColumnKey, ColumnSpec, CreateTable, DefaultSpec, KeyKind, KeyPart, KeySpec, Literal, RawName};
+use super::ast::{ColumnKey, ConstraintKind, ConstraintSpec, ColumnSpec, CreateTable, DefaultSpec, KeyKind, KeyPart, KeySpec, Literal, RawName};
 use super::charset::{binary_collation, max_bytes, resolve};
 use super::{keys, literal};
 
@@ -15,6 +15,13 @@ impl RawName {
     pub(super) fn resolve(&self, database: &str) -> Option<TableName> {
         let database = self.database.as_deref().unwrap_or(database);
         (!database.is_empty()).then(|| TableName::new(database, &self.table))
+    }
+}
+
+impl CreateTable {
+    /// System versioning with explicit period columns: the key and the row images are other ones then.
+    pub(super) fn has_period_columns(&self) -> bool {
+        self.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| g.expression.starts_with("ROW"))
     }
 }
 
@@ -29,12 +36,18 @@ pub(super) fn key_of_column(spec: &ColumnSpec) -> Option<KeySpec> {
     Some(KeySpec { kind, name: None, parts: vec![part], options: String::new(), if_not_exists: false })
 }
 
+/// The foreign key that a column's own REFERENCES stands for; MySQL reads and forgets it.
+pub(super) fn foreign_key_of_column(spec: &ColumnSpec, flavor: ServerFlavor) -> Option<ConstraintSpec> {
+    let references = spec.references.clone().filter(|_| flavor == ServerFlavor::MariaDb)?;
+    Some(ConstraintSpec { name: None, kind: ConstraintKind::Foreign { columns: vec![spec.name.clone()], references } })
+}
+
 /// What definitions are resolved with.
 pub(super) struct Resolver<'a> {
     pub(super) flavor: ServerFlavor,
     pub(super) session: &'a SessionDefaults,
     /// The text is SHOW CREATE TABLE's: what it leaves out has its old default.
-    pub(super) utc_unknown: bool,
+    pub(super) shown: bool,
 }
 
 impl Resolver<'_> {
@@ -59,8 +72,9 @@ impl Resolver<'_> {
             .filter(|k| k.kind == KeyKind::Primary)
             .flat_map(|k| k.parts.iter().map(|p| p.column.clone()))
             .collect();
+        keys::add_foreign_indexes(&mut indexes, &primary, &create.constraints);
         for constraint in &create.constraints {
-            keys::add_constraint(&mut indexes, &primary, constraint, &name, self.flavor);
+            keys::add_constraint(&mut indexes, constraint, &name, self.flavor);
         }
         let next_column = ColumnId(columns.len() as i32 + 1);
         Ok(TableDef {
@@ -87,7 +101,7 @@ impl Resolver<'_> {
         };
         let collation = super::charset::usual_name(self.session.collation.as_deref().unwrap_or(standard));
         // SHOW CREATE TABLE leaves out a charset's compiled-in default collation, and MySQL 8 never does so for utf8mb4.
-        if self.utc_unknown && self.flavor == ServerFlavor::MySql && said == (Some("utf8mb4"), None) {
+        if self.shown && self.flavor == ServerFlavor::MySql && said == (Some("utf8mb4"), None) {
             return ("utf8mb4".into(), "utf8mb4_general_ci".into());
         }
         let charset = super::charset::charset_of(&collation).to_owned();
@@ -213,9 +227,6 @@ fn extra_sql(spec: &ColumnSpec) -> String {
     }
     if let Some(srid) = spec.srid {
         parts.push(format!("/*!80003 SRID {srid} */"));
-    }
-    if spec.unversioned {
-        parts.push("WITHOUT SYSTEM VERSIONING".into());
     }
     if let Some(on_update) = &spec.on_update {
         parts.push(format!("ON UPDATE {on_update}"));

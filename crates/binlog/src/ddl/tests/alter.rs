@@ -79,7 +79,7 @@ fn old_rows_get_the_default() {
         ("date not null", V::Int(-20_000_000)),
         ("datetime default '1970-01-02 00:00:01'", V::Int(86_401_000_000)),
         ("datetime(1) default '1970-01-01 23:59:59.96'", V::Int(86_400_000_000)),
-        ("datetime default '2024-02-31 00:00:00'", V::Int(-1_710_337_939_200_000_000)),
+        ("datetime default '2024-02-31 00:00:00'", V::Int(-1_638_456_508_800_000_000)),
         ("timestamp not null default '1970-01-02 00:00:01'", V::Int(86_401_000_000)),
         ("timestamp not null default 0", V::Int(-1_728_000_000_000_000_000)),
         ("time default '-1:2:3'", V::Int(-3_723_000_000)),

@@ -184,14 +184,6 @@ fn stopped_tables_stay_stopped() {
 }
 
 #[test]
-fn versioning_stops_a_table() {
-    let mut upstream = Upstream::with(&["CREATE TABLE a (i int primary key)", "ALTER TABLE a ADD SYSTEM VERSIONING"]);
-    let state = upstream.catalog.visible(&TableName::new("d", "a")).unwrap().state.clone();
-    assert!(matches!(state, TableState::Stopped { .. }));
-    upstream.run("DROP TABLE a");
-}
-
-#[test]
 fn create_select_needs_row_format() {
     let mut upstream = Upstream::new();
     assert_eq!(upstream.resync("CREATE TABLE a AS SELECT 1").0, ["d.a"]);

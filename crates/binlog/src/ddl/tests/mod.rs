@@ -1,7 +1,7 @@
 //! Tests of the DDL parser, by what they look at.
 
 mod alter;
-mod classify;
+mod corpus;
 mod create;
 mod effect;
 mod robust;
