@@ -1,5 +1,6 @@
 //! Sources: MySQL and MariaDB binlogs as files and as a service
 
+pub mod ddl;
 pub mod file;
 pub mod filter;
 pub mod mysql;

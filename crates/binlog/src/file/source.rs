@@ -57,6 +57,12 @@ struct Progress {
 impl FileSource {
     /// A source over the directory; it is first looked at when streaming begins.
     #[must_use]
+    pub fn new(options: FileSourceOptions) -> FileSource {
+        FileSource::with_interpreter(options, crate::ddl::interpret)
+    }
+
+    /// The same with another reading of DDL.
+    #[must_use]
     pub fn with_interpreter(options: FileSourceOptions, interpret: DdlInterpreter) -> FileSource {
         let progress = Progress {
             state: watch::Sender::new((SourceState::Starting, String::new())),

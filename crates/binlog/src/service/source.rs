@@ -29,6 +29,15 @@ impl ServiceSource {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the URL is wrong.
+    pub fn new(options: ServiceOptions) -> Result<ServiceSource> {
+        let ddl = DdlReading { changes: crate::ddl::interpret, create_table: crate::ddl::create_table };
+        ServiceSource::with_ddl(options, ddl)
+    }
+
+    /// The same with another reading of DDL.
+    ///
+    /// # Errors
+    /// As for [`ServiceSource::new`].
     pub fn with_ddl(options: ServiceOptions, ddl: DdlReading) -> Result<ServiceSource> {
         Ok(ServiceSource { shared: Arc::new(Shared::new(options, ddl)?), head: Mutex::new(None) })
     }

@@ -35,7 +35,9 @@ pub enum DdlOutcome {
     Changes(Vec<SchemaChange>),
     /// These tables must be copied again.
     Resync {
-        /// Which.
+        /// What happens besides, first and in order.
+        changes: Vec<SchemaChange>,
+        /// Which, by their names after `changes`; empty: it cannot be told, so the pipeline must stop.
         tables: Vec<TableName>,
         /// Why.
         reason: String,

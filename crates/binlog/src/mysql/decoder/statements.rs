@@ -1,7 +1,7 @@
 //! QUERY events: DDL changes the catalog; a statement that changes rows without row events stops the tables it names.
 
 use bytes::Bytes;
-use tidelake_core::{Catalog, Result, SchemaChange, TableName};
+use tidelake_core::{Catalog, Error, Result, SchemaChange, TableName};
 
 use super::port::{DdlContext, DdlOutcome};
 use super::{BinlogDecoder, Current, UnknownTables};
@@ -42,7 +42,11 @@ impl BinlogDecoder {
         match (self.interpret)(&sql, &context, current.catalog) {
             DdlOutcome::Ignore => Ok(()),
             DdlOutcome::Changes(changes) => changes.into_iter().try_for_each(|c| self.apply_wanted(c, current)),
-            DdlOutcome::Resync { tables, reason } => {
+            DdlOutcome::Resync { tables, reason, .. } if tables.is_empty() => {
+                Err(Error::Unsupported { position: Box::new(current.position.clone()), reason })
+            }
+            DdlOutcome::Resync { changes, tables, reason } => {
+                changes.into_iter().try_for_each(|c| self.apply_wanted(c, current))?;
                 tables.iter().try_for_each(|name| self.resync(name, &reason, current))
             }
         }

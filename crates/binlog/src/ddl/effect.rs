@@ -1,0 +1,325 @@
+//! What a statement does to the catalog, resolved: ids, versions, who is dropped on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelake_core::{Catalog, SchemaChange, TableDef, TableEntry, TableId, TableName, TableState};
+
+use super::alter::{Altered, altered};
+use super::ast::{AlterAction, CreateTable, RawName, Statement};
+use super::resolve::Resolver;
+use super::{DdlContext, DdlOutcome, VERSIONED};
+
+/// Tables a statement names, the one it is about first.
+pub(super) fn names_of(statement: &Statement) -> Vec<RawName> {
+    match statement {
+        Statement::Ignore | Statement::CreateDatabase(_) | Statement::DropDatabase(_) => Vec::new(),
+        Statement::CreateTable(create) => vec![create.name.clone()],
+        Statement::AlterTable { name, .. } | Statement::Truncate(name) => vec![name.clone()],
+        Statement::DropTables(names) => names.clone(),
+        Statement::RenameTables(pairs) => pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect(),
+    }
+}
+
+/// Collects the steps of one statement.
+pub(super) struct Effect<'a> {
+    context: &'a DdlContext<'a>,
+    catalog: &'a Catalog,
+    changes: Vec<SchemaChange>,
+    dropped: BTreeSet<TableId>,
+    resync: Vec<TableName>,
+    reasons: Vec<String>,
+}
+
+impl<'a> Effect<'a> {
+    pub(super) fn new(context: &'a DdlContext<'a>, catalog: &'a Catalog) -> Effect<'a> {
+        let (changes, resync, reasons) = (Vec::new(), Vec::new(), Vec::new());
+        Effect { context, catalog, changes, dropped: BTreeSet::new(), resync, reasons }
+    }
+
+    /// A statement about a table that could not be read.
+    pub(super) fn unreadable(mut self, table: Option<RawName>, why: &str) -> DdlOutcome {
+        let reason = format!("cannot read DDL: {why}");
+        let Some(name) = table.and_then(|t| t.resolve(self.context.database)) else {
+            return DdlOutcome::Resync { changes: Vec::new(), tables: Vec::new(), reason };
+        };
+        if !self.wanted(&name) {
+            return DdlOutcome::Ignore;
+        }
+        self.drop_copying(&name);
+        self.resync(name, reason);
+        self.outcome()
+    }
+
+    pub(super) fn of(mut self, statement: &Statement) -> DdlOutcome {
+        if let Some(nameless) = names_of(statement).into_iter().find(|n| n.resolve(self.context.database).is_none()) {
+            let reason = format!("table {} without a database", nameless.table);
+            return DdlOutcome::Resync { changes: Vec::new(), tables: Vec::new(), reason };
+        }
+        match statement {
+            Statement::Ignore => {}
+            Statement::CreateDatabase(name) => self.create_database(name),
+            Statement::DropDatabase(name) => self.drop_database(name),
+            Statement::CreateTable(create) => self.create_table(create),
+            Statement::AlterTable { name, actions } => self.alter_table(name, actions),
+            Statement::DropTables(names) => names.iter().for_each(|n| self.drop_table(n)),
+            Statement::RenameTables(pairs) => self.rename_tables(pairs),
+            Statement::Truncate(name) => self.truncate(name),
+        }
+        self.outcome()
+    }
+
+    fn outcome(self) -> DdlOutcome {
+        if !self.resync.is_empty() {
+            let reason = self.reasons.join("; ");
+            return DdlOutcome::Resync { changes: self.changes, tables: self.resync, reason };
+        }
+        if self.changes.is_empty() { DdlOutcome::Ignore } else { DdlOutcome::Changes(self.changes) }
+    }
+
+    fn wanted(&self, name: &TableName) -> bool {
+        (self.context.wanted)(name)
+    }
+
+    /// `of` and `unreadable` have refused names without a database before.
+    fn name(&self, raw: &RawName) -> TableName {
+        raw.resolve(self.context.database).unwrap_or_else(|| TableName::new("", &raw.table))
+    }
+
+    fn resync(&mut self, table: TableName, reason: String) {
+        self.reasons.push(format!("{table}: {reason}"));
+        self.resync.push(table);
+    }
+
+    fn drop_entry(&mut self, id: TableId) {
+        if self.dropped.insert(id) {
+            self.changes.push(SchemaChange::DropTable(id));
+        }
+    }
+
+    /// A copy under way does not survive any DDL: it begins again.
+    fn drop_copying(&mut self, name: &TableName) {
+        if let Some(id) = self.catalog.copying(name).map(|e| e.def.id) {
+            self.drop_entry(id);
+        }
+    }
+
+    fn create_database(&mut self, name: &str) {
+        let wanted = self.wanted(&TableName::new(name, ""));
+        if wanted && !self.catalog.databases.contains(name) {
+            self.changes.push(SchemaChange::CreateDatabase(name.to_owned()));
+        }
+    }
+
+    fn drop_database(&mut self, name: &str) {
+        let used = self.catalog.tables.values().any(|e| e.def.name.database == name);
+        if used || self.catalog.databases.contains(name) {
+            self.changes.push(SchemaChange::DropDatabase(name.to_owned()));
+        }
+    }
+
+    fn create_table(&mut self, create: &CreateTable) {
+        let name = self.name(&create.name);
+        if !self.wanted(&name) {
+            return;
+        }
+        let visible = self.catalog.visible(&name).map(|e| e.def.id);
+        if create.if_not_exists && !create.or_replace && (visible.is_some() || self.catalog.copying(&name).is_some()) {
+            return;
+        }
+        self.drop_copying(&name);
+        // The table did not exist upstream, or was replaced: an older one here is of the past either way.
+        if let Some(id) = visible {
+            self.drop_entry(id);
+        }
+        match self.new_def(create, &name) {
+            Ok(def) => {
+                let state = self.first_state(create);
+                self.changes.push(SchemaChange::CreateTable { def: Box::new(def), state });
+            }
+            Err(reason) => self.resync(name, reason),
+        }
+    }
+
+    fn first_state(&self, create: &CreateTable) -> TableState {
+        if !create.has_period_columns() {
+            return TableState::Live;
+        }
+        TableState::Stopped { reason: VERSIONED.into(), at: self.context.position.clone() }
+    }
+
+    fn new_def(&self, create: &CreateTable, name: &TableName) -> Result<TableDef, String> {
+        if create.select {
+            return Err("CREATE TABLE ... SELECT does not tell its columns; use binlog_format=ROW".into());
+        }
+        let mut def = match &create.like {
+            Some(like) => self.like(&self.name(like), name)?,
+            None => self.resolver().table(create, name.clone())?,
+        };
+        def.id = self.catalog.next_table;
+        Ok(def)
+    }
+
+    fn resolver(&self) -> Resolver<'a> {
+        Resolver { flavor: self.context.flavor, session: self.context.session, shown: false }
+    }
+
+    /// CREATE TABLE ... LIKE: everything but rows and foreign keys.
+    fn like(&self, model: &TableName, name: &TableName) -> Result<TableDef, String> {
+        let entry = self.catalog.visible(model).or_else(|| self.catalog.copying(model));
+        let entry = entry.ok_or_else(|| format!("made LIKE {model}, whose definition is not known"))?;
+        let mut def = (*entry.def).clone();
+        def.name = name.clone();
+        def.version = 1;
+        def.indexes.retain(|i| !i.sql.contains(" FOREIGN KEY ("));
+        def.columns.iter_mut().for_each(|c| c.initial = None);
+        Ok(def)
+    }
+
+    fn drop_table(&mut self, raw: &RawName) {
+        let name = self.name(raw);
+        self.drop_copying(&name);
+        if let Some(id) = self.catalog.visible(&name).map(|e| e.def.id) {
+            self.drop_entry(id);
+        }
+    }
+
+    fn truncate(&mut self, raw: &RawName) {
+        let name = self.name(raw);
+        self.drop_copying(&name);
+        if let Some(id) = self.catalog.visible(&name).map(|e| e.def.id) {
+            self.changes.push(SchemaChange::Truncate(id));
+        }
+    }
+
+    fn alter_table(&mut self, raw: &RawName, actions: &[AlterAction]) {
+        let name = self.name(raw);
+        for other in actions.iter().flat_map(also_changed) {
+            self.touched_elsewhere(self.name(other));
+        }
+        let renamed = actions.iter().rev().find_map(|a| match a {
+            AlterAction::RenameTable(new) => Some(RawName {
+                // Without a database it stays in that of the table, not of the session.
+                database: new.database.clone().or_else(|| Some(name.database.clone())),
+                table: new.table.clone(),
+            }),
+            _ => None,
+        });
+        let had_copy = self.catalog.copying(&name).is_some();
+        self.drop_copying(&name);
+        if let Some(entry) = self.catalog.visible(&name) {
+            self.alter_visible(entry, actions, renamed.as_ref());
+        } else if let Some(new) = renamed {
+            let new = self.name(&new);
+            let known = had_copy || self.catalog.copying(&new).is_some();
+            self.drop_copying(&new);
+            if self.wanted(&new) && !known {
+                self.resync(new, format!("was {name}, whose rows are not known"));
+            }
+        }
+    }
+
+    fn alter_visible(&mut self, entry: &TableEntry, actions: &[AlterAction], renamed: Option<&RawName>) {
+        let stopped = matches!(entry.state, TableState::Stopped { .. });
+        let new_name = renamed.map(|r| self.name(r)).filter(|n| *n != entry.def.name);
+        let result = altered(&entry.def, actions, self.context);
+        if let Some(new) = &new_name
+            && !self.wanted(new)
+        {
+            self.drop_entry(entry.def.id);
+            return;
+        }
+        match result {
+            Altered::Def(mut def) => {
+                if *def != *entry.def {
+                    def.version += 1;
+                    self.changes.push(SchemaChange::AlterTable(def));
+                }
+            }
+            // A stopped table stays stopped, with its first reason.
+            Altered::Rows(_) if stopped => {}
+            Altered::Rows(reason) => {
+                self.resync(new_name.clone().unwrap_or_else(|| entry.def.name.clone()), reason);
+            }
+        }
+        if let Some(new) = new_name {
+            self.make_room(&new);
+            self.changes.push(SchemaChange::Rename(vec![(entry.def.id, new)]));
+        }
+    }
+
+    /// Another table whose rows changed too (EXCHANGE PARTITION).
+    fn touched_elsewhere(&mut self, name: TableName) {
+        self.drop_copying(&name);
+        if self.wanted(&name) {
+            self.resync(name, "rows came from or went to a partition of another table".into());
+        }
+    }
+
+    /// A name that a table gets was free upstream: whatever has it here is of the past.
+    fn make_room(&mut self, name: &TableName) {
+        self.drop_copying(name);
+        if let Some(id) = self.catalog.visible(name).map(|e| e.def.id) {
+            self.drop_entry(id);
+        }
+    }
+
+    /// Follows the names through the list, then renames once: swaps go over a third name.
+    fn rename_tables(&mut self, pairs: &[(RawName, RawName)]) {
+        let mut at: BTreeMap<TableName, Option<(TableName, Option<TableId>)>> = BTreeMap::new();
+        for (from, to) in pairs {
+            let (from, to) = (self.name(from), self.name(to));
+            let original = |name: &TableName| {
+                self.catalog.visible(name).or_else(|| self.catalog.copying(name)).map(|e| e.def.id)
+            };
+            let table = at.insert(from.clone(), None).unwrap_or_else(|| Some((from.clone(), original(&from))));
+            at.insert(to, Some(table.unwrap_or((from, None))));
+        }
+        let mut renames = Vec::new();
+        for (new, table) in at {
+            let Some((old, id)) = table else { continue };
+            self.rename_one(&old, id, new, &mut renames);
+        }
+        if !renames.is_empty() {
+            let moving: BTreeSet<TableId> = renames.iter().map(|(id, _)| *id).collect();
+            for (_, new) in &renames {
+                let stale = self.catalog.visible(new).map(|e| e.def.id).filter(|id| !moving.contains(id));
+                if let Some(id) = stale {
+                    self.drop_entry(id);
+                }
+            }
+            self.changes.push(SchemaChange::Rename(renames));
+        }
+    }
+
+    fn rename_one(
+        &mut self,
+        old: &TableName,
+        id: Option<TableId>,
+        new: TableName,
+        renames: &mut Vec<(TableId, TableName)>,
+    ) {
+        self.drop_copying(old);
+        self.drop_copying(&new);
+        if *old == new {
+            return;
+        }
+        let visible = self.catalog.visible(old).map(|e| e.def.id);
+        match (visible, self.wanted(&new)) {
+            (Some(id), true) => renames.push((id, new)),
+            (Some(id), false) => self.drop_entry(id),
+            (None, true) if id.is_none() => {
+                // An older table of that name is of the past.
+                self.resync(new, format!("was {old}, whose rows are not known"));
+            }
+            // A copy that was under way begins again under the new name.
+            (None, _) => {}
+        }
+    }
+}
+
+fn also_changed(action: &AlterAction) -> &[RawName] {
+    match action {
+        AlterAction::Rows { also, .. } => also,
+        _ => &[],
+    }
+}
