@@ -1,3 +1,4 @@
 //! The embedded calculator: SQL over a store engine, reached by the MySQL wire protocol and Flight SQL.
 
 pub mod session;
+pub mod sql;
