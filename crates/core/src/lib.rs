@@ -16,6 +16,7 @@ pub mod ports;
 pub mod position;
 pub mod schema;
 pub mod seq;
+pub mod show_create;
 pub mod types;
 pub mod value;
 

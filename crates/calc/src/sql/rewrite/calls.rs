@@ -122,7 +122,7 @@ impl Rewriter<'_> {
         if let Some(e) = self.session_function(&name, &parts.args)? {
             return Ok(e);
         }
-        if let Some(e) = special(&name, &f, &mut parts)? {
+        if let Some(e) = special(&name, &mut parts)? {
             return Ok(e);
         }
         if name == "avg" {
@@ -183,9 +183,10 @@ impl Rewriter<'_> {
     }
 }
 
-fn special(name: &str, f: &Function, parts: &mut Parts) -> Result<Option<Expr>, SqlError> {
+fn special(name: &str, parts: &mut Parts) -> Result<Option<Expr>, SqlError> {
     let wrong = || SqlError::new(1582, "42000", format!("Incorrect parameter count in the call to native function '{name}'"));
     let args = &mut parts.args;
+    let count = args.len();
     let mut next = || if args.is_empty() { Err(wrong()) } else { Ok(args.remove(0)) };
     Ok(Some(match name {
         "if" => {
@@ -224,13 +225,11 @@ fn special(name: &str, f: &Function, parts: &mut Parts) -> Result<Option<Expr>, 
                 call("__date_add", vec![b, a, unit])
             }
         }
-        "char_length" if f.over.is_none() => call("char_length", vec![next()?]),
-        "lpad" | "rpad" if args.len() == 2 => {
-            let both = vec![args.remove(0), args.remove(0), text(" ")];
+        "lpad" | "rpad" if count == 2 => {
+            let both = vec![next()?, next()?, text(" ")];
             call(name, both)
         }
         "trim" => call("__trim", vec![next()?, text(" "), text("both")]),
-        "log" | "week" | "yearweek" => return Ok(None),
         _ => return Ok(None),
     }))
 }

@@ -133,7 +133,7 @@ fn exact(call: &Call, sign: &str, kernel: Kernel) -> Result<ArrayRef> {
         return kernel(&a, &b).map_err(|_| out_of_range(sign, call));
     }
     // Both sides in the result's width; the kernels derive their own precision, which is then set to ours.
-    let side = |i: usize| {
+    let side = |i: usize| -> Result<ArrayRef> {
         let (p, s) = parts(&call.fields[i]);
         let wide = matches!(ty, Ty::Decimal(p, _) if p > 38);
         let own = Ty::Decimal(p.max(1), s);

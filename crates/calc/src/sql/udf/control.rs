@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
@@ -10,7 +10,6 @@ use datafusion::logical_expr::{ColumnarValue, Expr, lit};
 
 use super::{Body, Call, EvalContext, FnDef, Gives, MANY, Out, Row, Want, operator};
 use crate::sql::collation::Rules;
-use crate::sql::convert::convert;
 use crate::sql::types::{Ty, common};
 
 const fn lowered(name: &'static str, arity: (usize, usize)) -> FnDef {
@@ -240,13 +239,6 @@ pub(crate) fn to_type(expr: Expr, ty: Ty, context: &Arc<EvalContext>) -> Expr {
         Ty::Time(f) => return operator("__time", context).call(vec![expr, lit(i64::from(f))]),
     };
     operator(name, context).call(vec![expr])
-}
-
-/// Converts a constant now.
-pub(crate) fn convert_scalar(value: &ScalarValue, to: Ty, offset: i32) -> Result<ScalarValue> {
-    let array = value.to_array()?;
-    let field = Field::new("constant", array.data_type().clone(), true);
-    ScalarValue::try_from_array(&convert(&array, &field, to, offset)?, 0)
 }
 
 #[cfg(test)]

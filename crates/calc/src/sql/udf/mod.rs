@@ -23,7 +23,7 @@ use super::error::through;
 use super::types::{Ty, collation_of, ty_of};
 use crate::session::SqlError;
 
-pub(crate) use control::{collation_key, convert_scalar, fold_text, to_type};
+pub(crate) use control::{collation_key, fold_text, to_type};
 pub(crate) use row::{Out, Row, Want};
 
 /// What functions know of the session.
