@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-//FLIGHT use
+use tidelake_calc::flight::FlightServer;
 use tidelake_calc::wire::{WireOptions, WireServer};
 
 use crate::config::Settings;
@@ -33,9 +33,14 @@ pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Add
     let wire = WireServer::bind(settings.mysql_listen, pipeline.sql.clone(), WireOptions::default(), cancel.clone())
         .await
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
+    let flight = FlightServer::bind(settings.flight_listen, pipeline.sql.clone(), cancel.clone())
+        .await
+        .context("--flight-listen")?;
     let (http, http_task) = http::serve(settings.http_listen, pipeline.clone(), metrics, cancel).await?;
-    let addresses = Addresses { mysql: wire.local_addr(), flight: settings.flight_listen, http };
+    let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http };
     pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
+    pipeline
+        .add_task("Flight listener", tokio::spawn(async move { flight.finished().await.context("Flight listener") }));
     pipeline.add_task("HTTP listener", tokio::spawn(async move { http_task.await.context("HTTP listener") }));
     if let Some(file) = &settings.ports_file {
         write_ports(file, &addresses)?;

@@ -2,4 +2,5 @@
 
 pub mod flight;
 pub mod session;
+pub mod sql;
 pub mod wire;

@@ -1,7 +1,6 @@
 //! The copy of one table, from where it was left.
 //!
-//! A fresh copy reads its position *before* the schema: a schema change that comes between is later in the stream and
-//! drops the copy, which then begins again. A chunk is appended only once the stream has read up to the chunk's own
+//! A fresh copy appends CopyBegin first and opens its snapshots behind it. A chunk is appended only once the stream has read up to the chunk's own
 //! position, and the end of the copy only once it has read up to the upstream's head: whatever the rows already contain
 //! is in the buffer before them.
 
@@ -89,13 +88,11 @@ impl Job {
         let facts = tables::facts(connector, &mut conn, &self.name).await?;
         let facts = facts.ok_or_else(|| Error::NotFound(format!("upstream table {}", self.name)))?;
         let kind = SnapshotKind::of(&server, &facts);
-        let (mut copying, mut snapshot) = match self.unfinished()? {
-            Some(copying) => (copying, None),
-            None => {
-                let hold = self.hold();
-                let at = kind.open(connector, &mut conn, &server, &self.name).await?;
-                (self.begin(&mut conn, &server, &at).await?, Some((hold, at)))
-            }
+        // Every snapshot is opened behind CopyBegin: what the stream had before it is in the copied rows, what comes
+        // after it is applied to the copy. A snapshot opened earlier would miss the changes in between.
+        let mut copying = match self.unfinished()? {
+            Some(copying) => copying,
+            None => self.begin(&mut conn, &server).await?,
         };
         self.note_begin(facts.rows, copying.cursor.rows);
         let mut read_at;
@@ -103,11 +100,8 @@ impl Job {
             if !self.is_wanted(&mut copying)? {
                 return Ok(JobEnd::Dropped);
             }
-            let hold;
-            (hold, read_at) = match snapshot.take() {
-                Some(open) => open,
-                None => (self.hold(), kind.open(connector, &mut conn, &server, &self.name).await?),
-            };
+            let hold = self.hold();
+            read_at = kind.open(connector, &mut conn, &server, &self.name).await?;
             let limit = (kind.is_cheap() && copying.has_key()).then_some(self.shared.options.copy_chunk_rows);
             let rows = self.read_chunk(&mut conn, &mut copying, &read_at, limit).await?;
             copying.holds.push_back((copying.newest, hold));
@@ -145,19 +139,32 @@ impl Job {
         self.buffer.hold(head)
     }
 
-    async fn begin(&self, conn: &mut Conn, server: &UpstreamServer, from: &SourcePosition) -> Result<Copying> {
+    /// Appends CopyBegin with the schema that holds there. A change of the schema before it is not in the catalog's
+    /// stream of this table, so the schema is read again behind it until both readings agree.
+    async fn begin(&self, conn: &mut Conn, server: &UpstreamServer) -> Result<Copying> {
+        let mut ddl = self.read_schema(conn).await?;
+        loop {
+            let from = history::read_head(&self.shared.connector, conn, server).await?.to_source(0);
+            wait::read_up_to(&*self.buffer, &from).await?;
+            let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
+            let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
+            let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
+            let begun = self.append(record, None).await?;
+            let again = self.read_schema(conn).await?;
+            if without_counter(&again) == without_counter(&ddl) {
+                tracing::info!(table = %self.name, %from, key = def.key.len(), "the initial copy begins");
+                return Ok(Copying::new(copy_id, def, Cursor::default(), begun));
+            }
+            ddl = again;
+        }
+    }
+
+    async fn read_schema(&self, conn: &mut Conn) -> Result<String> {
         let sql = format!("SHOW CREATE TABLE {}", quoted_name(&self.name));
         let doing = format!("read the schema of {}", self.name);
         let row: Option<Row> = conn.query_first(sql).await.map_err(|e| self.shared.connector.error(&doing, &e))?;
         let ddl = row.as_ref().and_then(|r| text(r, 1));
-        let ddl = ddl.ok_or_else(|| Error::NotFound(format!("schema of upstream table {}", self.name)))?;
-        let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
-        wait::read_up_to(&*self.buffer, from).await?;
-        let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
-        let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
-        let begun = self.append(record, None).await?;
-        tracing::info!(table = %self.name, %from, key = def.key.len(), "the initial copy begins");
-        Ok(Copying::new(copy_id, def, Cursor::default(), begun))
+        ddl.ok_or_else(|| Error::NotFound(format!("schema of upstream table {}", self.name)))
     }
 
     /// False if the catalog no longer has this copy.
@@ -280,5 +287,13 @@ fn cell(row: &Row, index: usize) -> Option<&[u8]> {
     match row.as_ref(index) {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,
+    }
+}
+
+/// The text without the table's AUTO_INCREMENT counter, which moves with every insert.
+fn without_counter(ddl: &str) -> String {
+    match ddl.rsplit_once(" AUTO_INCREMENT=") {
+        Some((before, after)) => format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => ddl.to_owned(),
     }
 }

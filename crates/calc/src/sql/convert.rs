@@ -1,0 +1,382 @@
+//! Values from one type to another, as MySQL converts them: a text in a number's place is read up to the first
+//! character that does not fit; a number in a text's place is printed.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Date32Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt64Type,
+};
+use datafusion::common::Result;
+use tidelake_core::types::arrow::upstream_type;
+use tidelake_core::types::temporal::{date_of, split_micros};
+use tidelake_core::{TypeKind, UpstreamType};
+
+use super::datetime::{SECOND_US, date_text, datetime_text, parse_datetime, parse_time, shift, time_text};
+use super::types::{Ty, ty_of};
+
+/// Converts an array of `field` to `to`. `offset` is the session's time zone in seconds.
+pub(crate) fn convert(array: &ArrayRef, field: &Field, to: Ty, offset: i32) -> Result<ArrayRef> {
+    Ok(match to {
+        Ty::Null | Ty::Bool => cast(array, &to.data_type())?,
+        Ty::Text | Ty::Address => Arc::new(to_text(array, field, offset)?),
+        Ty::Bytes => Arc::new(to_bytes(array, field, offset)?),
+        Ty::Int => Arc::new(to_int(array, field, offset)?),
+        Ty::UInt => Arc::new(to_uint(array, field, offset)?),
+        Ty::Double => Arc::new(to_double(array, field, offset)?),
+        Ty::Decimal(..) => to_decimal(array, field, to, offset)?,
+        Ty::Date => {
+            let local = to_local(array, field, offset)?;
+            Arc::new(Date32Array::from_iter(local.iter().map(|v| v.map(|us| split_micros(us).0))))
+        }
+        Ty::DateTime(_) => Arc::new(to_local(array, field, offset)?),
+        Ty::Timestamp(_) => {
+            if matches!(ty_of(field), Ty::Timestamp(_)) {
+                return Ok(Arc::clone(array));
+            }
+            let local = to_local(array, field, offset)?;
+            let utc = TimestampMicrosecondArray::from_iter(local.iter().map(|v| v.map(|us| shift(us, -offset))));
+            Arc::new(utc.with_timezone("UTC"))
+        }
+        Ty::Time(_) => Arc::new(to_time(array, field, offset)?),
+    })
+}
+
+/// MySQL's text of each value.
+pub(crate) fn to_text(array: &ArrayRef, field: &Field, offset: i32) -> Result<StringArray> {
+    let upstream = upstream_type(field);
+    let kind = upstream.as_ref().map(|t| t.kind);
+    let texts: StringArray = match ty_of(field) {
+        Ty::Text => return Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()),
+        Ty::Null => StringArray::new_null(array.len()),
+        Ty::Double if *array.data_type() == DataType::Float32 => {
+            let floats = array.as_primitive::<arrow::datatypes::Float32Type>();
+            floats.iter().map(|v| v.map(float_text)).collect()
+        }
+        Ty::Double => cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().iter().map(|v| v.map(double_text)).collect(),
+        Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(date_text)).collect(),
+        Ty::DateTime(fsp) | Ty::Timestamp(fsp) => {
+            to_local(array, field, offset)?.iter().map(|v| v.map(|us| datetime_text(us, fsp))).collect()
+        }
+        Ty::Time(fsp) => array.as_primitive::<Int64Type>().iter().map(|v| v.map(|us| time_text(us, fsp))).collect(),
+        Ty::Bytes => bytes_of(array)?.iter().map(|v| v.map(|b| String::from_utf8_lossy(b).into_owned())).collect(),
+        Ty::Address => {
+            let bytes = array.as_fixed_size_binary();
+            bytes.iter().map(|v| v.map(|b| address_text(kind, b))).collect()
+        }
+        Ty::UInt if kind == Some(TypeKind::Year) => {
+            let years = cast(array, &DataType::UInt64)?;
+            years.as_primitive::<UInt64Type>().iter().map(|v| v.map(|y| format!("{y:04}"))).collect()
+        }
+        Ty::UInt if kind == Some(TypeKind::Bit) => {
+            let bits = array.as_primitive::<UInt64Type>();
+            bits.iter().map(|v| v.map(|b| bit_text(b, upstream.as_ref()))).collect()
+        }
+        Ty::UInt | Ty::Int if upstream.as_ref().is_some_and(|t| t.zerofill && t.length > 0) => {
+            let width = upstream.map_or(0, |t| t.length as usize);
+            let plain = cast(array, &DataType::UInt64)?;
+            plain.as_primitive::<UInt64Type>().iter().map(|v| v.map(|n| format!("{n:0width$}"))).collect()
+        }
+        Ty::Bool => cast(&cast(array, &DataType::Int64)?, &DataType::Utf8)?.as_string::<i32>().clone(),
+        _ => cast(array, &DataType::Utf8)?.as_string::<i32>().clone(),
+    };
+    Ok(texts)
+}
+
+fn bit_text(bits: u64, ty: Option<&UpstreamType>) -> String {
+    let bytes = ty.map_or(8, |t| t.length.div_ceil(8).clamp(1, 8) as usize);
+    String::from_utf8_lossy(&bits.to_be_bytes()[8 - bytes..]).into_owned()
+}
+
+fn address_text(kind: Option<TypeKind>, bytes: &[u8]) -> String {
+    match (kind, bytes.len()) {
+        (Some(TypeKind::Inet4), 4) => std::net::Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string(),
+        (Some(TypeKind::Inet6), 16) => {
+            let octets: [u8; 16] = bytes.try_into().expect("sixteen bytes were matched");
+            std::net::Ipv6Addr::from(octets).to_string()
+        }
+        _ => {
+            let mut text = String::new();
+            for (i, b) in bytes.iter().enumerate() {
+                if matches!(i, 4 | 6 | 8 | 10) {
+                    text.push('-');
+                }
+                let _ = write!(text, "{b:02x}");
+            }
+            text
+        }
+    }
+}
+
+/// A DOUBLE as the text protocol prints it: the shortest digits that read back, an exponent outside 1e-15..1e15.
+pub(crate) fn double_text(value: f64) -> String {
+    number_text(value, format!("{value:e}"))
+}
+
+/// A FLOAT: six significant digits.
+pub(crate) fn float_text(value: f32) -> String {
+    let text = format!("{:.5e}", f64::from(value));
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    number_text(f64::from(value), format!("{mantissa}e{exponent}"))
+}
+
+fn number_text(value: f64, scientific: String) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-15..15).contains(&exponent) {
+        return format!("{mantissa}e{exponent}");
+    }
+    let negative = mantissa.starts_with('-');
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let point = exponent + 1;
+    let mut text = if negative { "-".to_owned() } else { String::new() };
+    if point <= 0 {
+        text.push_str("0.");
+        text.extend(std::iter::repeat_n('0', point.unsigned_abs() as usize));
+        text.push_str(&digits);
+    } else if digits.len() <= point as usize {
+        text.push_str(&digits);
+        text.extend(std::iter::repeat_n('0', point as usize - digits.len()));
+    } else {
+        text.push_str(&digits[..point as usize]);
+        text.push('.');
+        text.push_str(&digits[point as usize..]);
+    }
+    text
+}
+
+fn bytes_of(array: &ArrayRef) -> Result<BinaryArray> {
+    Ok(cast(array, &DataType::Binary)?.as_binary::<i32>().clone())
+}
+
+fn to_bytes(array: &ArrayRef, field: &Field, offset: i32) -> Result<BinaryArray> {
+    if ty_of(field) == Ty::Bytes {
+        return bytes_of(array);
+    }
+    bytes_of(&(Arc::new(to_text(array, field, offset)?) as ArrayRef))
+}
+
+/// The number at the beginning of a text, 0 if there is none.
+pub(crate) fn leading_double(text: &str) -> f64 {
+    let text = text.trim_start();
+    let bytes = text.as_bytes();
+    let mut end = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+    let digits = |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+    end += digits(end);
+    if bytes.get(end) == Some(&b'.') {
+        end += 1 + digits(end + 1);
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'-' | b'+')));
+        let n = digits(end + 1 + sign);
+        if n > 0 {
+            end += 1 + sign + n;
+        }
+    }
+    text[..end].parse().unwrap_or(0.0)
+}
+
+fn leading_int(text: &str) -> i64 {
+    let text = text.trim_start();
+    let sign = usize::from(text.starts_with(['-', '+']));
+    let digits = text.as_bytes()[sign..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let whole = &text[..sign + digits];
+    whole.parse().unwrap_or(match (digits, whole.starts_with('-')) {
+        (0, _) => 0,
+        (_, true) => i64::MIN,
+        (_, false) => i64::MAX,
+    })
+}
+
+pub(crate) fn to_double(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> {
+    Ok(match ty_of(field) {
+        Ty::Text | Ty::Bytes | Ty::Address => {
+            let text = to_text(array, field, offset)?;
+            text.iter().map(|v| v.map(leading_double)).collect()
+        }
+        Ty::Null => Float64Array::new_null(array.len()),
+        ty if ty.is_temporal() => packed(array, field, offset)?,
+        _ => cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone(),
+    })
+}
+
+/// Temporal values as numbers: 20240131, 20240131235959, 235959, with fraction.
+fn packed(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> {
+    let time_number = |us: i64| {
+        let (sign, abs) = (if us < 0 { -1.0 } else { 1.0 }, us.unsigned_abs());
+        let s = abs / 1_000_000;
+        sign * ((s / 3600 * 10_000 + s / 60 % 60 * 100 + s % 60) as f64 + (abs % 1_000_000) as f64 / 1e6)
+    };
+    let day = |d: i32| {
+        let (y, m, d) = date_of(d);
+        f64::from(y) * 10_000.0 + f64::from(m) * 100.0 + f64::from(d)
+    };
+    Ok(match ty_of(field) {
+        Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(day)).collect(),
+        Ty::Time(_) => array.as_primitive::<Int64Type>().iter().map(|v| v.map(time_number)).collect(),
+        _ => {
+            let local = to_local(array, field, offset)?;
+            let number = |us: i64| {
+                let (d, t) = split_micros(us);
+                day(d) * 1e6 + time_number(t)
+            };
+            local.iter().map(|v| v.map(number)).collect()
+        }
+    })
+}
+
+fn round_to_int(v: f64) -> i64 {
+    v.round() as i64
+}
+
+pub(crate) fn to_int(array: &ArrayRef, field: &Field, offset: i32) -> Result<Int64Array> {
+    Ok(match ty_of(field) {
+        Ty::Text | Ty::Bytes | Ty::Address => {
+            let text = to_text(array, field, offset)?;
+            text.iter().map(|v| v.map(leading_int)).collect()
+        }
+        Ty::Double => to_double(array, field, offset)?.iter().map(|v| v.map(round_to_int)).collect(),
+        Ty::Decimal(p, _) => {
+            let rounded = rounded_decimal(array, p)?;
+            let wide = cast_with_options(&rounded, &DataType::Float64, &CastOptions::default())?;
+            let exact = cast(&rounded, &DataType::Int64)?;
+            let (exact, wide) = (exact.as_primitive::<Int64Type>(), wide.as_primitive::<Float64Type>());
+            exact.iter().zip(wide.iter()).map(|(e, w)| e.or(w.map(round_to_int))).collect()
+        }
+        Ty::UInt => {
+            let plain = cast(array, &DataType::UInt64)?;
+            plain.as_primitive::<UInt64Type>().iter().map(|v| v.map(|n| i64::try_from(n).unwrap_or(i64::MAX))).collect()
+        }
+        ty if ty.is_temporal() => packed(array, field, offset)?.iter().map(|v| v.map(round_to_int)).collect(),
+        _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+    })
+}
+
+fn rounded_decimal(array: &ArrayRef, precision: u8) -> Result<ArrayRef> {
+    let to = if precision <= 38 { DataType::Decimal128(38, 0) } else { DataType::Decimal256(76, 0) };
+    Ok(cast(array, &to)?)
+}
+
+fn to_uint(array: &ArrayRef, field: &Field, offset: i32) -> Result<UInt64Array> {
+    Ok(match ty_of(field) {
+        Ty::UInt | Ty::Bool => cast(array, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(),
+        Ty::Text | Ty::Bytes | Ty::Address => {
+            let text = to_text(array, field, offset)?;
+            text.iter().map(|v| v.map(|t| t.trim().parse::<u64>().unwrap_or_else(|_| leading_int(t) as u64))).collect()
+        }
+        Ty::Decimal(p, _) => {
+            cast(&rounded_decimal(array, p)?, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone()
+        }
+        // CAST(-1 AS UNSIGNED) is 18446744073709551615.
+        _ => to_int(array, field, offset)?.iter().map(|v| v.map(|n| n as u64)).collect(),
+    })
+}
+
+fn to_decimal(array: &ArrayRef, field: &Field, to: Ty, offset: i32) -> Result<ArrayRef> {
+    let number = match ty_of(field) {
+        Ty::Text | Ty::Bytes | Ty::Address => {
+            let text = to_text(array, field, offset)?;
+            let clean: StringArray = text.iter().map(|v| v.map(leading_decimal)).collect();
+            return Ok(cast(&clean, &to.data_type())?);
+        }
+        ty if ty.is_temporal() => Arc::new(packed(array, field, offset)?) as ArrayRef,
+        Ty::Bool => cast(array, &DataType::Int64)?,
+        _ => Arc::clone(array),
+    };
+    Ok(cast(&number, &to.data_type())?)
+}
+
+fn leading_decimal(text: &str) -> String {
+    let text = text.trim_start();
+    let sign = usize::from(text.starts_with(['-', '+']));
+    let mut points = 0;
+    let mut n = 0;
+    for b in &text.as_bytes()[sign..] {
+        points += usize::from(*b == b'.');
+        if !b.is_ascii_digit() && (*b != b'.' || points > 1) {
+            break;
+        }
+        n += 1;
+    }
+    if text[sign..sign + n].bytes().any(|b| b.is_ascii_digit()) { text[..sign + n].to_owned() } else { "0".to_owned() }
+}
+
+/// Dates and times in the session's time zone, as DATETIME is stored. What is no date is NULL.
+pub(crate) fn to_local(array: &ArrayRef, field: &Field, offset: i32) -> Result<TimestampMicrosecondArray> {
+    Ok(match ty_of(field) {
+        Ty::DateTime(_) => micros_of(array)?,
+        Ty::Timestamp(_) => micros_of(array)?.iter().map(|v| v.map(|us| shift(us, offset))).collect(),
+        Ty::Date => {
+            let days = array.as_primitive::<Date32Type>();
+            days.iter().map(|v| v.map(|d| i64::from(d) * 86_400 * SECOND_US)).collect()
+        }
+        Ty::Null => TimestampMicrosecondArray::new_null(array.len()),
+        // A TIME as a date needs the current date; the callers that allow it add it themselves.
+        Ty::Time(_) => TimestampMicrosecondArray::new_null(array.len()),
+        _ => {
+            let text = to_text(array, field, offset)?;
+            text.iter().map(|v| v.and_then(parse_datetime).map(|p| p.micros)).collect()
+        }
+    })
+}
+
+fn micros_of(array: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+    let naive = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None));
+    // Casting from UTC to "no zone" keeps the number.
+    Ok(naive?.as_primitive::<TimestampMicrosecondType>().clone())
+}
+
+fn to_time(array: &ArrayRef, field: &Field, offset: i32) -> Result<Int64Array> {
+    Ok(match ty_of(field) {
+        Ty::Time(_) => array.as_primitive::<Int64Type>().clone(),
+        Ty::Date | Ty::DateTime(_) | Ty::Timestamp(_) => {
+            to_local(array, field, offset)?.iter().map(|v| v.map(|us| split_micros(us).1)).collect()
+        }
+        _ => {
+            let text = to_text(array, field, offset)?;
+            text.iter().map(|v| v.and_then(parse_time).map(|(us, _)| us)).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_print_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (100.0, "100"),
+            (1e14, "100000000000000"),
+            (1e15, "1e15"),
+            (-0.25, "-0.25"),
+            (1.234_567_890_123e-5, "0.00001234567890123"),
+            (1e-20, "1e-20"),
+        ] {
+            assert_eq!(double_text(value), text);
+        }
+        assert_eq!(float_text(0.1), "0.1");
+        assert_eq!(float_text(16_777_216.0), "16777200");
+    }
+
+    #[test]
+    fn texts_are_read_as_far_as_they_are_numbers() {
+        assert_eq!(leading_double(" 12.5abc"), 12.5);
+        assert_eq!(leading_double("-3e2x"), -300.0);
+        assert_eq!(leading_double("abc"), 0.0);
+        assert_eq!(leading_int("42x"), 42);
+        assert_eq!(leading_decimal("1.25.3"), "1.25");
+        assert_eq!(leading_decimal("x"), "0");
+    }
+}

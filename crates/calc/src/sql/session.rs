@@ -1,0 +1,272 @@
+//! A session: which statement it is, and what it does with snapshot, variables and database.
+
+mod query;
+mod set;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use tidelake_core::CellValue;
+use tidelake_core::ports::Freshness;
+use tidelake_core::types::text::TextContext;
+
+use super::Room;
+use super::error::{of_port, read_only, syntax, unknown_database, unsupported};
+use super::info_schema::Source;
+use super::lexing::{Lexed, lex};
+use super::show::{Filter, Show};
+use super::snapshot::Snapshot;
+use super::variables::Variables;
+use crate::session::{Prepared, SessionInfo, SessionStatus, SqlError, SqlOutcome, SqlSession};
+
+/// One client's session.
+pub(crate) struct Session {
+    room: Arc<Room>,
+    info: SessionInfo,
+    variables: Variables,
+    database: Option<String>,
+    transaction: Option<Arc<Snapshot>>,
+    prepared: HashMap<u32, String>,
+    next_prepared: u32,
+}
+
+/// How many prepared statements a session may keep, as `max_prepared_stmt_count`.
+const MAX_PREPARED: usize = 16_382;
+
+impl Session {
+    /// A new session.
+    ///
+    /// # Errors
+    /// 1049 for an unknown database.
+    pub(crate) async fn open(room: Arc<Room>, info: SessionInfo) -> Result<Session, SqlError> {
+        let variables = room.variables();
+        let mut session = Session {
+            room,
+            variables,
+            database: None,
+            transaction: None,
+            prepared: HashMap::new(),
+            next_prepared: 1,
+            info,
+        };
+        if let Some(database) = session.info.database.clone() {
+            session.use_database(&database).await?;
+        }
+        Ok(session)
+    }
+
+    /// The statement's snapshot: the transaction's, or a new one.
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, SqlError> {
+        if let Some(held) = &self.transaction {
+            held.check().map_err(|e| of_port(&e))?;
+            return Ok(Arc::clone(held));
+        }
+        self.acquire().await
+    }
+
+    async fn acquire(&self) -> Result<Arc<Snapshot>, SqlError> {
+        let freshness = if self.variables.latest() { Freshness::Latest } else { Freshness::Any };
+        let (options, wait) = (&self.room.options, self.variables.freshness_timeout());
+        let catalog_at = |lease: &tidelake_core::ports::SnapshotLease| options.engine.catalog(lease.seq());
+        let snapshot = Snapshot::acquire(&options.latch, catalog_at, freshness, options.lease_ttl, wait).await;
+        snapshot.map(Arc::new).map_err(|e| of_port(&e))
+    }
+
+    fn text(&self) -> TextContext {
+        TextContext { utc_offset_seconds: self.variables.utc_offset(), flavor: self.room.options.flavor }
+    }
+
+    fn user(&self) -> String {
+        let host = self.info.remote.map_or_else(|| "localhost".to_owned(), |a| a.ip().to_string());
+        format!("{}@{host}", self.info.user)
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            flavor: self.room.options.flavor,
+            user: self.user(),
+            connection_id: self.info.connection_id,
+            database: self.database.clone(),
+            variables: self.variables.all().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        }
+    }
+
+    async fn run(&mut self, sql: &str, parameters: Option<&[CellValue]>) -> Result<SqlOutcome, SqlError> {
+        let lexed = lex(sql)?;
+        let first = lexed.word(0).unwrap_or_default();
+        match first.as_str() {
+            "SELECT" | "WITH" | "VALUES" | "TABLE" => self.query(&lexed, parameters).await,
+            "" if lexed.token(0, &Token::LParen) => self.query(&lexed, parameters).await,
+            "SHOW" => self.show(&lexed).await,
+            "DESCRIBE" | "DESC" | "EXPLAIN" => self.explain(&lexed, parameters).await,
+            "USE" => {
+                let name = lexed.name(1).ok_or_else(|| syntax("USE needs a database"))?;
+                self.use_database(&name).await?;
+                Ok(SqlOutcome::Done)
+            }
+            "SET" => self.set(&lexed, parameters).await,
+            "BEGIN" | "START" => self.begin(&lexed).await,
+            "COMMIT" | "ROLLBACK" | "END" => self.end(&lexed),
+            "SAVEPOINT" | "RELEASE" | "UNLOCK" => Ok(SqlOutcome::Done),
+            "DO" => self.evaluate_only(&lexed, parameters).await,
+            "KILL" => Err(unsupported("KILL; close the connection instead")),
+            word if WRITES.contains(&word) => Err(read_only()),
+            "" => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
+            word if KNOWN.contains(&word) => Err(unsupported(format!("{word} statements"))),
+            _ => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
+        }
+    }
+
+    async fn show(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
+        let snapshot = self.snapshot().await?;
+        let source = self.source();
+        let show =
+            Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
+        let (rows, filter) = show.run()?;
+        self.shown(rows, filter, snapshot).await
+    }
+
+    async fn shown(
+        &mut self,
+        rows: super::info_schema::Rows,
+        filter: Filter,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let condition = match filter {
+            Filter::All => return Ok(SqlOutcome::Rows(super::result::of_batch(rows.batch(false)?, self.text()))),
+            Filter::Like(pattern) => {
+                let column = rows.columns.first().map_or("", |c| c.trim_start_matches('#')).replace('`', "``");
+                format!("`{column}` LIKE '{}'", pattern.replace('\\', "\\\\").replace('\'', "''"))
+            }
+            Filter::Where(condition) => condition,
+        };
+        let table = rows.provider()?;
+        let extra = HashMap::from([(SHOWN.to_owned(), table)]);
+        let lexed = lex(&format!("SELECT * FROM {SHOWN} WHERE {condition}"))?;
+        self.query_with(&lexed, None, snapshot, &extra).await
+    }
+
+    async fn explain(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let mut at = 1;
+        while matches!(lexed.word(at).as_deref(), Some("EXTENDED" | "PARTITIONS" | "ANALYZE")) {
+            at += 1;
+        }
+        if lexed.is(at, &["FORMAT"]) {
+            at += 3;
+        }
+        let is_query = matches!(lexed.word(at).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
+        if is_query || lexed.token(at, &Token::LParen) {
+            let inner = lex(lexed.text_from(at))?;
+            return self.explain_query(&inner, parameters).await;
+        }
+        if lexed.word(at).is_some_and(|w| WRITES.contains(&w.as_str())) && lexed.tokens.len() > at + 1 {
+            return Err(read_only());
+        }
+        let snapshot = self.snapshot().await?;
+        let source = self.source();
+        let show =
+            Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
+        let (rows, filter) = show.describe(at)?;
+        self.shown(rows, filter, snapshot).await
+    }
+
+    async fn begin(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
+        if lexed.is(0, &["START"]) && !lexed.is(1, &["TRANSACTION"]) {
+            return Err(unsupported(format!("`{}`", excerpt(&lexed.text))));
+        }
+        // A transaction that is still open is committed first, as upstream does.
+        self.transaction = None;
+        self.transaction = Some(self.acquire().await?);
+        Ok(SqlOutcome::Done)
+    }
+
+    fn end(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
+        let to_savepoint = (1..lexed.tokens.len()).any(|i| lexed.is(i, &["TO"]));
+        if !to_savepoint {
+            self.transaction = None;
+        }
+        Ok(SqlOutcome::Done)
+    }
+}
+
+/// The name of the table that SHOW ... WHERE filters.
+const SHOWN: &str = "__show";
+
+const WRITES: &[&str] = &[
+    "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "LOAD", "GRANT",
+    "REVOKE", "LOCK", "OPTIMIZE", "ANALYZE", "REPAIR", "CALL", "MERGE", "IMPORT", "XA", "COPY",
+];
+
+const KNOWN: &[&str] = &[
+    "PREPARE", "EXECUTE", "DEALLOCATE", "HANDLER", "HELP", "FLUSH", "RESET", "CHANGE", "STOP", "CHECK", "CHECKSUM",
+    "INSTALL", "UNINSTALL", "CACHE", "PURGE", "SHUTDOWN", "SIGNAL", "GET", "DECLARE", "BINLOG",
+];
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[async_trait]
+impl SqlSession for Session {
+    async fn execute(&mut self, sql: &str) -> Result<SqlOutcome, SqlError> {
+        self.run(sql, None).await
+    }
+
+    async fn prepare(&mut self, sql: &str) -> Result<Prepared, SqlError> {
+        if self.prepared.len() >= MAX_PREPARED {
+            let message = format!("Can't create more than max_prepared_stmt_count statements (current value: {MAX_PREPARED})");
+            return Err(SqlError::new(1461, "42000", message));
+        }
+        let (parameters, schema) = self.outline(sql).await?;
+        let id = self.next_prepared;
+        self.next_prepared = self.next_prepared.wrapping_add(1).max(1);
+        self.prepared.insert(id, sql.to_owned());
+        Ok(Prepared { id, parameters, schema })
+    }
+
+    async fn execute_prepared(&mut self, id: u32, parameters: &[CellValue]) -> Result<SqlOutcome, SqlError> {
+        let Some(sql) = self.prepared.get(&id).cloned() else {
+            let message = format!("Unknown prepared statement handler ({id}) given to EXECUTE");
+            return Err(SqlError::new(1243, "HY000", message));
+        };
+        self.run(&sql, Some(parameters)).await
+    }
+
+    fn close_prepared(&mut self, id: u32) {
+        self.prepared.remove(&id);
+    }
+
+    async fn use_database(&mut self, database: &str) -> Result<(), SqlError> {
+        let seq = self.room.options.engine.published().borrow().seq;
+        let catalog = self.room.options.engine.catalog(seq).map_err(|e| of_port(&e))?;
+        if database.eq_ignore_ascii_case("information_schema") {
+            self.database = Some("information_schema".to_owned());
+            return Ok(());
+        }
+        if !catalog.databases.contains(database) {
+            return Err(unknown_database(database));
+        }
+        self.database = Some(database.to_owned());
+        Ok(())
+    }
+
+    async fn reset(&mut self) {
+        self.variables = self.room.variables();
+        self.transaction = None;
+        self.prepared.clear();
+    }
+
+    fn status(&self) -> SessionStatus {
+        SessionStatus { in_transaction: self.transaction.is_some(), autocommit: self.variables.autocommit() }
+    }
+
+    fn database(&self) -> Option<String> {
+        self.database.clone()
+    }
+}

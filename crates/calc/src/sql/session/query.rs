@@ -1,0 +1,197 @@
+//! Queries: parse, rewrite, plan, lower, run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use futures::StreamExt;
+use tidelake_core::CellValue;
+
+use super::Session;
+use crate::session::{SqlError, SqlOutcome};
+use crate::sql::dialect::TideDialect;
+use crate::sql::error::{of_datafusion, read_only, syntax, unsupported};
+use crate::sql::lexing::{Lexed, lex};
+use crate::sql::lower::lower;
+use crate::sql::planner::Scope;
+use crate::sql::result::{client_schema, of_batch, rows, texts};
+use crate::sql::rewrite::{Names, Scene, rewrite};
+use crate::sql::snapshot::Snapshot;
+use crate::sql::udf::EvalContext;
+
+type Extra = HashMap<String, Arc<dyn TableProvider>>;
+
+struct Planned {
+    plan: LogicalPlan,
+    names: Names,
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(0)
+}
+
+impl Session {
+    /// Runs a query at the statement's snapshot.
+    pub(super) async fn query(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let snapshot = self.snapshot().await?;
+        self.query_with(lexed, parameters, snapshot, &HashMap::new()).await
+    }
+
+    pub(super) async fn query_with(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+        snapshot: Arc<Snapshot>,
+        extra: &Extra,
+    ) -> Result<SqlOutcome, SqlError> {
+        let Planned { plan, names } = self.plan(lexed, parameters.or(Some(&[])), &snapshot, extra)?;
+        let physical = self.physical(&plan).await?;
+        let schema = client_schema(plan.schema().as_arrow(), &names);
+        let batches = execute_stream(physical, self.room.state.task_ctx()).map_err(of_datafusion)?;
+        Ok(SqlOutcome::Rows(rows(batches, schema, snapshot, self.text())))
+    }
+
+    async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+        self.room.state.create_physical_plan(plan).await.map_err(of_datafusion)
+    }
+
+    fn plan(
+        &self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+        snapshot: &Arc<Snapshot>,
+        extra: &Extra,
+    ) -> Result<Planned, SqlError> {
+        let mut parser = Parser::new(&TideDialect).with_recursion_limit(200).with_tokens_with_locations(lexed.tokens.clone());
+        let statement = parser.parse_statement().map_err(syntax)?;
+        if parser.peek_token().token != Token::EOF {
+            return Err(syntax(format!("near '{}'", parser.peek_token())));
+        }
+        let mut statement = match statement {
+            Statement::Query(query) => query,
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => return Err(read_only()),
+            other => return Err(unsupported(format!("`{other}`"))),
+        };
+        let now = now_us();
+        let user = self.user();
+        let offset = self.variables.utc_offset();
+        let scene = Scene {
+            variables: &self.variables,
+            database: self.database.as_deref(),
+            user: &user,
+            connection_id: self.info.connection_id,
+            version: &self.room.options.server_version,
+            now_local_us: now + i64::from(offset) * 1_000_000,
+            now_us: now,
+            parameters,
+        };
+        let names = rewrite(&mut statement, lexed, &scene)?;
+        let collation = self.variables.collation().to_owned();
+        let context = Arc::new(EvalContext { offset, collation, now_us: now });
+        let scope = Scope {
+            state: &self.room.state,
+            engine: &self.room.options.engine,
+            snapshot,
+            database: self.database.as_deref(),
+            context: &context,
+            info: &self.source(),
+            extra,
+        };
+        let options = ParserOptions::new()
+            .with_parse_float_as_decimal(true)
+            .with_enable_ident_normalization(false)
+            .with_map_string_types_to_utf8view(false)
+            .with_default_null_ordering(NullOrdering::NullsMin);
+        let planner = SqlToRel::new_with_options(&scope, options);
+        let plan = planner.sql_statement_to_plan(Statement::Query(statement)).map_err(of_datafusion)?;
+        let plan = lower(plan, &context).map_err(of_datafusion)?;
+        Ok(Planned { plan, names })
+    }
+
+    /// Number of `?` and result columns of a statement to prepare.
+    pub(super) async fn outline(&self, sql: &str) -> Result<(usize, SchemaRef), SqlError> {
+        let lexed = lex(sql)?;
+        let marks = lexed.tokens.iter().filter(|t| matches!(t.token, Token::Placeholder(_))).count();
+        let is_query = matches!(lexed.word(0).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
+        if !is_query {
+            return Ok((marks, Arc::new(Schema::empty())));
+        }
+        let snapshot = self.snapshot().await?;
+        match self.plan(&lexed, None, &snapshot, &HashMap::new()) {
+            Ok(planned) => Ok((marks, client_schema(planned.plan.schema().as_arrow(), &planned.names))),
+            // With NULL in the place of every `?` a plan may have no types yet; names must be right already.
+            Err(e) if matches!(e.code, 1105 | 1235) && marks > 0 => Ok((marks, Arc::new(Schema::empty()))),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// EXPLAIN of a query: the engine's plan, line by line.
+    pub(super) async fn explain_query(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let snapshot = self.snapshot().await?;
+        let planned = self.plan(lexed, parameters.or(Some(&[])), &snapshot, &HashMap::new())?;
+        let physical = self.physical(&planned.plan).await?;
+        let text = displayable(physical.as_ref()).indent(false).to_string();
+        let lines: Vec<Vec<Option<String>>> = text.lines().map(|l| vec![Some(l.to_owned())]).collect();
+        Ok(SqlOutcome::Rows(of_batch(texts(&["EXPLAIN"], &lines), self.text())))
+    }
+
+    /// DO: runs and throws the rows away.
+    pub(super) async fn evaluate_only(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let select = lex(&format!("SELECT {}", lexed.text_from(1)))?;
+        if let SqlOutcome::Rows(mut result) = self.query(&select, parameters).await? {
+            while let Some(batch) = result.rows.next().await {
+                batch?;
+            }
+        }
+        Ok(SqlOutcome::Done)
+    }
+
+    /// The value of one expression.
+    pub(super) async fn value_of(
+        &mut self,
+        expression: &str,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<CellValue, SqlError> {
+        let select = lex(&format!("SELECT {expression}"))?;
+        let snapshot = self.snapshot().await?;
+        let outcome = self.query_with(&select, parameters, snapshot, &HashMap::new()).await?;
+        let SqlOutcome::Rows(mut result) = outcome else { return Ok(CellValue::Null) };
+        while let Some(batch) = result.rows.next().await {
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let array = batch.column(0);
+            if array.is_null(0) || array.data_type().is_null() {
+                return Ok(CellValue::Null);
+            }
+            if array.data_type().is_integer() && result.schema.field(0).metadata().is_empty() {
+                return tidelake_core::value::cell_at(array, 0).map_err(|e| crate::sql::error::of_port(&e));
+            }
+            let text = crate::sql::convert::to_text(array, result.schema.field(0), self.variables.utc_offset());
+            return Ok(CellValue::Str(text.map_err(of_datafusion)?.value(0).to_owned()));
+        }
+        Ok(CellValue::Null)
+    }
+}

@@ -1,0 +1,118 @@
+//! SET: names, variables, user variables, transaction settings.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+use tidelake_core::CellValue;
+
+use super::Session;
+use crate::session::{SqlError, SqlOutcome};
+use crate::sql::error::{read_only, syntax, unsupported};
+use crate::sql::lexing::Lexed;
+
+impl Session {
+    pub(super) async fn set(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let mut at = 1;
+        while at < lexed.tokens.len() {
+            let end = comma_after(lexed, at);
+            self.assign(lexed, at, end, parameters).await?;
+            at = end + 1;
+        }
+        Ok(SqlOutcome::Done)
+    }
+
+    async fn assign(
+        &mut self,
+        lexed: &Lexed,
+        mut at: usize,
+        end: usize,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<(), SqlError> {
+        match lexed.word(at).as_deref() {
+            Some("NAMES") => return self.names(lexed, at + 1),
+            Some("CHARSET") => return self.names(lexed, at + 1),
+            Some("CHARACTER") if lexed.is(at + 1, &["SET"]) => return self.names(lexed, at + 2),
+            Some("PASSWORD" | "ROLE" | "DEFAULT" | "STATEMENT") => return Err(read_only()),
+            Some("GLOBAL" | "PERSIST") => return Err(unsupported("SET GLOBAL; set the variable in the session")),
+            Some("SESSION" | "LOCAL") => at += 1,
+            _ => {}
+        }
+        if lexed.is(at, &["TRANSACTION"]) {
+            // Every snapshot is repeatable and read only, whatever is asked.
+            return Ok(());
+        }
+        let (mut name, mut value_at) = (lexed.name(at).ok_or_else(|| syntax("SET needs a name"))?, at + 1);
+        while lexed.token(value_at, &Token::Period) {
+            let part = lexed.name(value_at + 1).ok_or_else(|| syntax("SET needs a name"))?;
+            if name.eq_ignore_ascii_case("@@global") {
+                return Err(unsupported("SET GLOBAL; set the variable in the session"));
+            }
+            name = part;
+            value_at += 2;
+        }
+        if !lexed.token(value_at, &Token::Eq) && !lexed.token(value_at, &Token::Assignment) {
+            return Err(syntax(format!("near '{}'", lexed.text_from(value_at))));
+        }
+        let value = self.assigned(lexed, value_at + 1, end, parameters).await?;
+        if let Some(user) = name.strip_prefix('@').filter(|n| !n.starts_with('@')) {
+            self.variables.set_user(user, value.unwrap_or(CellValue::Null));
+            return Ok(());
+        }
+        let text = value.and_then(|v| match v {
+            CellValue::Null => None,
+            CellValue::Int(n) => Some(n.to_string()),
+            CellValue::UInt(n) => Some(n.to_string()),
+            CellValue::Float(f) => Some(f.to_string()),
+            CellValue::Decimal(s) | CellValue::Str(s) => Some(s),
+            CellValue::Bytes(b) => Some(String::from_utf8_lossy(&b).into_owned()),
+        });
+        self.variables.set(name.trim_start_matches('@'), text)
+    }
+
+    /// The value of an assignment; `None` is DEFAULT.
+    async fn assigned(
+        &mut self,
+        lexed: &Lexed,
+        at: usize,
+        end: usize,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<Option<CellValue>, SqlError> {
+        if at >= end {
+            return Err(syntax("SET needs a value"));
+        }
+        if end == at + 1 {
+            match &lexed.tokens[at].token {
+                Token::SingleQuotedString(s) | Token::DoubleQuotedString(s) => return Ok(Some(CellValue::Str(s.clone()))),
+                Token::Word(w) if w.value.eq_ignore_ascii_case("DEFAULT") => return Ok(None),
+                Token::Word(w) if w.value.eq_ignore_ascii_case("NULL") => return Ok(Some(CellValue::Null)),
+                Token::Word(w) if !w.value.starts_with('@') => return Ok(Some(CellValue::Str(w.value.clone()))),
+                _ => {}
+            }
+        }
+        let expression = lexed.text_of(at, end);
+        self.value_of(&expression, parameters).await.map(Some)
+    }
+
+    fn names(&mut self, lexed: &Lexed, at: usize) -> Result<(), SqlError> {
+        let word = |i| lexed.string(i).or_else(|| lexed.name(i));
+        let charset = word(at).ok_or_else(|| syntax("a character set is missing"))?;
+        let collation = if lexed.is(at + 1, &["COLLATE"]) { word(at + 2) } else { None };
+        self.variables.set_names(&charset, collation.as_deref())
+    }
+}
+
+/// The index of the next comma outside parentheses, or the end.
+fn comma_after(lexed: &Lexed, from: usize) -> usize {
+    let mut depth = 0;
+    for (i, t) in lexed.tokens.iter().enumerate().skip(from) {
+        match t.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 0 => return i,
+            _ => {}
+        }
+    }
+    lexed.tokens.len()
+}

@@ -1,0 +1,278 @@
+//! Session variables: what clients ask for at connect, and Tidelake's own (`tidelake_freshness`,
+//! `tidelake_freshness_timeout`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tidelake_core::CellValue;
+
+use crate::session::SqlError;
+
+/// How fresh a statement's snapshot must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultFreshness {
+    /// What is published now.
+    #[default]
+    Any,
+    /// Everything upstream had when the statement came.
+    Latest,
+}
+
+/// A session's variables.
+#[derive(Clone, Debug)]
+pub(crate) struct Variables {
+    values: BTreeMap<String, Option<String>>,
+    users: HashMap<String, CellValue>,
+}
+
+/// Names and values that every session begins with. `None` is NULL.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("auto_increment_increment", "1"),
+    ("auto_increment_offset", "1"),
+    ("autocommit", "ON"),
+    ("big_tables", "OFF"),
+    ("binlog_format", "ROW"),
+    ("character_set_client", "utf8mb4"),
+    ("character_set_connection", "utf8mb4"),
+    ("character_set_database", "utf8mb4"),
+    ("character_set_filesystem", "binary"),
+    ("character_set_results", "utf8mb4"),
+    ("character_set_server", "utf8mb4"),
+    ("character_set_system", "utf8mb3"),
+    ("collation_connection", "utf8mb4_general_ci"),
+    ("collation_database", "utf8mb4_general_ci"),
+    ("collation_server", "utf8mb4_general_ci"),
+    ("completion_type", "NO_CHAIN"),
+    ("connect_timeout", "10"),
+    ("default_storage_engine", "InnoDB"),
+    ("div_precision_increment", "4"),
+    ("event_scheduler", "OFF"),
+    ("explicit_defaults_for_timestamp", "ON"),
+    ("foreign_key_checks", "ON"),
+    ("group_concat_max_len", "1048576"),
+    ("have_openssl", "NO"),
+    ("have_query_cache", "NO"),
+    ("have_ssl", "NO"),
+    ("hostname", "tidelake"),
+    ("init_connect", ""),
+    ("innodb_lock_wait_timeout", "50"),
+    ("interactive_timeout", "28800"),
+    ("last_insert_id", "0"),
+    ("license", "Apache-2.0"),
+    ("local_infile", "OFF"),
+    ("lock_wait_timeout", "86400"),
+    ("log_bin", "OFF"),
+    ("lower_case_file_system", "OFF"),
+    ("lower_case_table_names", "0"),
+    ("max_allowed_packet", "67108864"),
+    ("max_connections", "151"),
+    ("max_execution_time", "0"),
+    ("max_join_size", "18446744073709551615"),
+    ("max_statement_time", "0.000000"),
+    ("net_buffer_length", "16384"),
+    ("net_read_timeout", "30"),
+    ("net_write_timeout", "60"),
+    ("performance_schema", "OFF"),
+    ("port", "4001"),
+    ("profiling", "OFF"),
+    ("protocol_version", "10"),
+    ("query_cache_size", "0"),
+    ("query_cache_type", "OFF"),
+    ("read_only", "ON"),
+    ("server_id", "0"),
+    ("session_track_schema", "ON"),
+    ("skip_networking", "OFF"),
+    ("socket", ""),
+    ("sql_auto_is_null", "OFF"),
+    ("sql_big_selects", "ON"),
+    ("sql_log_bin", "OFF"),
+    ("sql_mode", "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"),
+    ("sql_notes", "ON"),
+    ("sql_quote_show_create", "ON"),
+    ("sql_safe_updates", "OFF"),
+    ("sql_select_limit", "18446744073709551615"),
+    ("sql_warnings", "OFF"),
+    ("storage_engine", "InnoDB"),
+    ("super_read_only", "ON"),
+    ("system_time_zone", "UTC"),
+    ("thread_cache_size", "0"),
+    ("time_zone", "SYSTEM"),
+    ("transaction_isolation", "REPEATABLE-READ"),
+    ("transaction_read_only", "ON"),
+    ("tx_isolation", "REPEATABLE-READ"),
+    ("tx_read_only", "ON"),
+    ("unique_checks", "ON"),
+    ("version_comment", "Tidelake"),
+    ("version_compile_machine", "x86_64"),
+    ("version_compile_os", "Linux"),
+    ("wait_timeout", "28800"),
+    ("warning_count", "0"),
+    ("error_count", "0"),
+];
+
+/// Variables whose effect Tidelake does not have: another value than the default would be a promise not kept.
+const FIXED: &[&str] = &["div_precision_increment", "lower_case_table_names", "version", "version_comment", "read_only"];
+
+impl Variables {
+    /// The variables of a new session.
+    pub(crate) fn new(version: &str, freshness: DefaultFreshness, timeout: Duration) -> Variables {
+        let mut values: BTreeMap<String, Option<String>> =
+            DEFAULTS.iter().map(|(n, v)| ((*n).to_owned(), Some((*v).to_owned()))).collect();
+        let name = if freshness == DefaultFreshness::Latest { "latest" } else { "any" };
+        values.insert("tidelake_freshness".into(), Some(name.into()));
+        values.insert("tidelake_freshness_timeout".into(), Some(timeout.as_secs().to_string()));
+        values.insert("version".into(), Some(version.to_owned()));
+        Variables { values, users: HashMap::new() }
+    }
+
+    /// A system variable's value; `None` is NULL.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<&str>, SqlError> {
+        let name = name.trim_matches('`').to_ascii_lowercase();
+        match self.values.get(&name) {
+            Some(value) => Ok(value.as_deref()),
+            None => Err(SqlError::new(1193, "HY000", format!("Unknown system variable '{name}'"))),
+        }
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(n, v)| (n.as_str(), v.as_deref().unwrap_or("")))
+    }
+
+    /// A user variable.
+    pub(crate) fn user(&self, name: &str) -> Option<&CellValue> {
+        self.users.get(&name.to_ascii_lowercase())
+    }
+
+    /// SET @name.
+    pub(crate) fn set_user(&mut self, name: &str, value: CellValue) {
+        self.users.insert(name.to_ascii_lowercase(), value);
+    }
+
+    /// SET name; `None` is DEFAULT or NULL.
+    pub(crate) fn set(&mut self, name: &str, value: Option<String>) -> Result<(), SqlError> {
+        let name = name.trim_matches('`').to_ascii_lowercase();
+        let current = self.get(&name)?.map(str::to_owned);
+        let Some(value) = value else {
+            if let Some((_, default)) = DEFAULTS.iter().find(|(n, _)| *n == name) {
+                self.values.insert(name, Some((*default).to_owned()));
+            }
+            return Ok(());
+        };
+        let value = match (value.to_ascii_uppercase().as_str(), current.as_deref()) {
+            ("1" | "TRUE" | "ON", Some("ON" | "OFF")) => "ON".to_owned(),
+            ("0" | "FALSE" | "OFF", Some("ON" | "OFF")) => "OFF".to_owned(),
+            _ => value,
+        };
+        let wrong =
+            || SqlError::new(1231, "42000", format!("Variable '{name}' can't be set to the value of '{value}'"));
+        match name.as_str() {
+            "tidelake_freshness" if !matches!(value.as_str(), "any" | "latest") => return Err(wrong()),
+            "tidelake_freshness_timeout" => {
+                value.parse::<u32>().map_err(|_| wrong())?;
+            }
+            "time_zone" => {
+                offset_of(&value)?;
+            }
+            fixed if FIXED.contains(&fixed) && current.as_deref() != Some(value.as_str()) => {
+                return Err(SqlError::new(1238, "HY000", format!("Variable '{name}' is a read only variable")));
+            }
+            _ => {}
+        }
+        self.values.insert(name, Some(value));
+        Ok(())
+    }
+
+    /// SET NAMES.
+    pub(crate) fn set_names(&mut self, charset: &str, collation: Option<&str>) -> Result<(), SqlError> {
+        let charset = charset.to_ascii_lowercase();
+        if !matches!(charset.as_str(), "utf8mb4" | "utf8mb3" | "utf8" | "latin1" | "ascii" | "binary" | "default") {
+            return Err(SqlError::new(1115, "42000", format!("Unknown character set: '{charset}'")));
+        }
+        let charset = if charset == "default" { "utf8mb4".to_owned() } else { charset };
+        for name in ["character_set_client", "character_set_connection", "character_set_results"] {
+            self.values.insert(name.into(), Some(charset.clone()));
+        }
+        if let Some(collation) = collation {
+            self.values.insert("collation_connection".into(), Some(collation.to_ascii_lowercase()));
+        }
+        Ok(())
+    }
+
+    /// True if the session wants 'latest'.
+    pub(crate) fn latest(&self) -> bool {
+        self.text("tidelake_freshness") == "latest"
+    }
+
+    /// How long 'latest' may take.
+    pub(crate) fn freshness_timeout(&self) -> Duration {
+        Duration::from_secs(self.text("tidelake_freshness_timeout").parse().unwrap_or(60))
+    }
+
+    /// Seconds east of UTC.
+    pub(crate) fn utc_offset(&self) -> i32 {
+        offset_of(self.text("time_zone")).unwrap_or(0)
+    }
+
+    /// The collation of literals.
+    pub(crate) fn collation(&self) -> &str {
+        self.text("collation_connection")
+    }
+
+    /// Whether autocommit is on.
+    pub(crate) fn autocommit(&self) -> bool {
+        self.text("autocommit") == "ON"
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.values.get(name).and_then(Option::as_deref).unwrap_or("")
+    }
+}
+
+/// `+02:00`, `SYSTEM`, `UTC`.
+fn offset_of(zone: &str) -> Result<i32, SqlError> {
+    let unknown = || {
+        let hint = "use an offset such as '+02:00'";
+        SqlError::new(1298, "HY000", format!("Unknown or incorrect time zone: '{zone}' ({hint})"))
+    };
+    if matches!(zone.to_ascii_uppercase().as_str(), "SYSTEM" | "UTC" | "DEFAULT") {
+        return Ok(0);
+    }
+    let (sign, rest) = match zone.as_bytes().first() {
+        Some(b'+') => (1, &zone[1..]),
+        Some(b'-') => (-1, &zone[1..]),
+        _ => return Err(unknown()),
+    };
+    let (hours, minutes) = rest.split_once(':').ok_or_else(unknown)?;
+    let (hours, minutes): (i32, i32) =
+        (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
+    if hours > 14 || minutes > 59 || hours < 0 || minutes < 0 {
+        return Err(unknown());
+    }
+    Ok(sign * (hours * 60 + minutes) * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_offsets() {
+        assert_eq!(offset_of("+02:30").unwrap(), 9000);
+        assert_eq!(offset_of("-11:00").unwrap(), -39600);
+        assert_eq!(offset_of("SYSTEM").unwrap(), 0);
+        assert!(offset_of("Europe/Berlin").is_err());
+    }
+
+    #[test]
+    fn freshness_has_two_values() {
+        let mut v = Variables::new("x", DefaultFreshness::Any, Duration::from_secs(60));
+        assert!(!v.latest());
+        v.set("TIDELAKE_FRESHNESS", Some("latest".into())).unwrap();
+        assert!(v.latest());
+        assert_eq!(v.set("tidelake_freshness", Some("soon".into())).unwrap_err().code, 1231);
+        assert_eq!(v.set("nothing_like_this", Some("1".into())).unwrap_err().code, 1193);
+        v.set("autocommit", Some("0".into())).unwrap();
+        assert!(!v.autocommit());
+    }
+}
