@@ -134,8 +134,7 @@ pub fn show_create_table(def: &TableDef, flavor: ServerFlavor) -> String {
     let mut others: Vec<&str> = def.indexes.iter().map(|i| i.sql.as_str()).filter(|s| !is_period(s)).collect();
     others.sort_by_key(|s| rank(s));
     lines.extend(others.into_iter().map(str::to_owned));
-    let comment =
-        if def.comment.is_empty() { String::new() } else { format!(" COMMENT={}", quote_text(&def.comment)) };
+    let comment = if def.comment.is_empty() { String::new() } else { format!(" COMMENT={}", quote_text(&def.comment)) };
     format!(
         "CREATE TABLE {} (\n  {}\n) ENGINE={} DEFAULT CHARSET={} COLLATE={}{comment}",
         quote_name(&def.name.table),

@@ -194,9 +194,10 @@ impl Work<'_> {
         }
         self.check_change(old, &new, is_key)?;
         if let Some(initial) = &old.initial {
-            new.initial = Some(convert_initial(initial, old, &new).ok_or_else(|| {
-                Stop(format!("the value of old rows in column {} cannot be converted", old.name))
-            })?);
+            new.initial =
+                Some(convert_initial(initial, old, &new).ok_or_else(|| {
+                    Stop(format!("the value of old rows in column {} cannot be converted", old.name))
+                })?);
         }
         Ok(new)
     }
@@ -311,7 +312,8 @@ impl Work<'_> {
 
     /// A PRIMARY KEY written again in MODIFY is no news; another one identifies rows anew.
     fn add_primary(&self, key: &super::ast::KeySpec) -> Step {
-        let old: Vec<String> = self.def.key_indexes().iter().map(|i| self.def.columns[*i].name.to_lowercase()).collect();
+        let old: Vec<String> =
+            self.def.key_indexes().iter().map(|i| self.def.columns[*i].name.to_lowercase()).collect();
         let same = self.def.key_is_primary && key.parts.iter().map(|p| p.column.to_lowercase()).eq(old);
         if same { Ok(()) } else { Err(Stop("another primary key".into())) }
     }

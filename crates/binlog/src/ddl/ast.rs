@@ -17,7 +17,10 @@ pub(super) enum Statement {
     CreateDatabase(String),
     DropDatabase(String),
     CreateTable(Box<CreateTable>),
-    AlterTable { name: RawName, actions: Vec<AlterAction> },
+    AlterTable {
+        name: RawName,
+        actions: Vec<AlterAction>,
+    },
     DropTables(Vec<RawName>),
     RenameTables(Vec<(RawName, RawName)>),
     Truncate(RawName),
@@ -98,7 +101,10 @@ pub(super) enum DefaultSpec {
     Null,
     Literal(Literal),
     /// Anything computed, as SQL; `constant` if it is a literal in parentheses.
-    Expression { sql: String, constant: Option<Literal> },
+    Expression {
+        sql: String,
+        constant: Option<Literal>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +147,10 @@ pub(super) struct ConstraintSpec {
 pub(super) enum ConstraintKind {
     /// With its parentheses.
     Check(String),
-    Foreign { columns: Vec<String>, references: String },
+    Foreign {
+        columns: Vec<String>,
+        references: String,
+    },
     /// The name and the two columns, as printed.
     Period(String),
 }
@@ -158,23 +167,54 @@ pub(super) enum Place {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AlterAction {
-    AddColumn { spec: Box<ColumnSpec>, place: Place, if_not_exists: bool },
-    ChangeColumn { old: String, spec: Box<ColumnSpec>, place: Place, if_exists: bool },
-    DropColumn { name: String, if_exists: bool },
-    RenameColumn { old: String, new: String, if_exists: bool },
-    SetDefault { name: String, default: Option<DefaultSpec> },
-    SetVisibility { name: String, invisible: bool },
+    AddColumn {
+        spec: Box<ColumnSpec>,
+        place: Place,
+        if_not_exists: bool,
+    },
+    ChangeColumn {
+        old: String,
+        spec: Box<ColumnSpec>,
+        place: Place,
+        if_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+    },
+    RenameColumn {
+        old: String,
+        new: String,
+        if_exists: bool,
+    },
+    SetDefault {
+        name: String,
+        default: Option<DefaultSpec>,
+    },
+    SetVisibility {
+        name: String,
+        invisible: bool,
+    },
     AddKey(KeySpec),
     AddConstraint(ConstraintSpec),
     DropPrimaryKey,
     DropKey(String),
     DropConstraint(String),
-    RenameKey { old: String, new: String },
+    RenameKey {
+        old: String,
+        new: String,
+    },
     RenameTable(RawName),
-    ConvertCharset { charset: Option<String>, collation: Option<String> },
+    ConvertCharset {
+        charset: Option<String>,
+        collation: Option<String>,
+    },
     Options(Box<TableOptions>),
     /// Changes rows in a way that only upstream knows; other tables it touches.
-    Rows { what: String, also: Vec<RawName> },
+    Rows {
+        what: String,
+        also: Vec<RawName>,
+    },
     /// Nothing that the replica keeps.
     Nothing,
 }

@@ -268,9 +268,8 @@ impl<'a> Effect<'a> {
         let mut at: BTreeMap<TableName, Option<(TableName, Option<TableId>)>> = BTreeMap::new();
         for (from, to) in pairs {
             let (from, to) = (self.name(from), self.name(to));
-            let original = |name: &TableName| {
-                self.catalog.visible(name).or_else(|| self.catalog.copying(name)).map(|e| e.def.id)
-            };
+            let original =
+                |name: &TableName| self.catalog.visible(name).or_else(|| self.catalog.copying(name)).map(|e| e.def.id);
             let table = at.insert(from.clone(), None).unwrap_or_else(|| Some((from.clone(), original(&from))));
             at.insert(to, Some(table.unwrap_or((from, None))));
         }

@@ -1,8 +1,8 @@
 //! Keys of a definition: which one identifies rows, what the others are called, and how they follow changes of columns.
 
+use tidelake_core::schema::{IndexDef, TableDef};
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, ColumnId, TableName};
-use tidelake_core::schema::{IndexDef, TableDef};
 
 use super::ast::{ConstraintKind, ConstraintSpec, KeyKind, KeySpec};
 use super::cursor::Cursor;
@@ -68,7 +68,8 @@ pub(super) fn index(key: &KeySpec, taken: &[&str]) -> IndexDef {
 
 fn free_name(key: &KeySpec, taken: &[&str]) -> String {
     let first = key.parts.first().filter(|p| !p.functional).map_or("functional_index", |p| p.column.as_str());
-    let is_taken = |name: &str| taken.iter().any(|t| t.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case("primary");
+    let is_taken =
+        |name: &str| taken.iter().any(|t| t.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case("primary");
     if !is_taken(first) {
         return first.to_owned();
     }
@@ -108,7 +109,8 @@ pub(super) fn add_foreign_indexes(indexes: &mut Vec<IndexDef>, primary: &[String
 }
 
 fn foreign_index(indexes: &[IndexDef], constraint: &ConstraintSpec, columns: &[String]) -> IndexDef {
-    let part = |c: &String| super::ast::KeyPart { column: c.clone(), functional: false, prefix: None, descending: false };
+    let part =
+        |c: &String| super::ast::KeyPart { column: c.clone(), functional: false, prefix: None, descending: false };
     let key = KeySpec {
         kind: KeyKind::Plain,
         name: constraint.name.clone(),

@@ -186,8 +186,14 @@ pub(super) fn printed(ty: &UpstreamType, literal: &Literal) -> Option<String> {
         K::Enum => quoted(ty.labels.get(label_index(ty, &text(literal)?)?)?.clone()),
         K::Set => {
             let mask = label_mask(ty, &text(literal)?)?;
-            let chosen: Vec<&str> =
-                ty.labels.iter().take(64).enumerate().filter(|(i, _)| mask >> i & 1 == 1).map(|(_, l)| l.as_str()).collect();
+            let chosen: Vec<&str> = ty
+                .labels
+                .iter()
+                .take(64)
+                .enumerate()
+                .filter(|(i, _)| mask >> i & 1 == 1)
+                .map(|(_, l)| l.as_str())
+                .collect();
             quoted(chosen.join(","))
         }
         K::Float | K::Double => match (stored(ty, literal, None)?, ty.scale) {

@@ -1,6 +1,8 @@
 //! Dates and times as the server reads them from literals.
 
-use tidelake_core::types::temporal::{DAY_US, TIME_MAX_US, date_of, day_number, is_invalid_day, join_micros, split_micros};
+use tidelake_core::types::temporal::{
+    DAY_US, TIME_MAX_US, date_of, day_number, is_invalid_day, join_micros, split_micros,
+};
 
 /// A date and a time of day, zero and partial dates included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

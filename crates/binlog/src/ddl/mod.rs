@@ -30,7 +30,6 @@ mod type_change;
 #[cfg(test)]
 mod tests;
 
-
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableDef, TableName};
 
@@ -141,8 +140,7 @@ pub fn parse_create_table(
         .map_err(|reason| invalid(format!("{reason} in {}", near(sql, 0))))
 }
 
-const VERSIONED: &str =
-    "system versioning with columns of its own (ROW START, ROW END) is not replicated; leave the table out with --tables";
+const VERSIONED: &str = "system versioning with columns of its own (ROW START, ROW END) is not replicated; leave the table out with --tables";
 
 /// Where a statement stops making sense.
 #[derive(Clone, Debug, PartialEq, Eq)]

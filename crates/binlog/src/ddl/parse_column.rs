@@ -271,9 +271,9 @@ fn literal(c: &mut Cursor<'_>) -> Parsed<Option<Literal>> {
     if c.eat("false") {
         return Ok(Some(Literal::Number("0".into())));
     }
-    let prefixed = c.word().is_some_and(|w| {
-        w.starts_with('_') || ["date", "time", "timestamp"].iter().any(|t| w.eq_ignore_ascii_case(t))
-    });
+    let prefixed = c
+        .word()
+        .is_some_and(|w| w.starts_with('_') || ["date", "time", "timestamp"].iter().any(|t| w.eq_ignore_ascii_case(t)));
     if prefixed && matches!(c.kind_at(1), TokenKind::Str(_) | TokenKind::Hex(_) | TokenKind::Bits(_)) {
         c.advance();
     }

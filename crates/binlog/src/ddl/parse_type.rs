@@ -73,7 +73,11 @@ fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut C
             character(c, word, spec)
         }
         "binary" => {
-            if c.eat("varying") { sized(c, K::VarBinary, 1, spec) } else { sized(c, K::Binary, 1, spec) }
+            if c.eat("varying") {
+                sized(c, K::VarBinary, 1, spec)
+            } else {
+                sized(c, K::Binary, 1, spec)
+            }
         }
         "varbinary" | "raw" => sized(c, K::VarBinary, 1, spec),
         "tinytext" => text(c, K::TinyText, spec),

@@ -6,7 +6,10 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, ColumnId, TableId, TableName, TypeKind, UpstreamType};
 
 use super::SessionDefaults;
-use super::ast::{ColumnKey, ConstraintKind, ConstraintSpec, ColumnSpec, CreateTable, DefaultSpec, KeyKind, KeyPart, KeySpec, Literal, RawName};
+use super::ast::{
+    ColumnKey, ColumnSpec, ConstraintKind, ConstraintSpec, CreateTable, DefaultSpec, KeyKind, KeyPart, KeySpec,
+    Literal, RawName,
+};
 use super::charset::{binary_collation, max_bytes, resolve};
 use super::{keys, literal};
 
@@ -169,7 +172,9 @@ impl Resolver<'_> {
             DefaultSpec::Expression { constant: Some(value), .. } if self.flavor == ServerFlavor::MariaDb => {
                 Some(self.literal_sql(ty, value))
             }
-            DefaultSpec::Expression { sql, .. } if self.flavor == ServerFlavor::MariaDb => Some(bare_call(sql).to_owned()),
+            DefaultSpec::Expression { sql, .. } if self.flavor == ServerFlavor::MariaDb => {
+                Some(bare_call(sql).to_owned())
+            }
             DefaultSpec::Expression { sql, .. } => Some(sql.clone()),
         }
     }

@@ -227,7 +227,9 @@ impl Lexer<'_> {
             self.at += length;
             return Ok(TokenKind::Hex(bytes));
         }
-        if let Some(bits) = word.strip_prefix("0b").filter(|d| !d.is_empty() && d.bytes().all(|b| matches!(b, b'0' | b'1'))) {
+        if let Some(bits) =
+            word.strip_prefix("0b").filter(|d| !d.is_empty() && d.bytes().all(|b| matches!(b, b'0' | b'1')))
+        {
             self.at += length;
             return Ok(TokenKind::Bits(bits.to_owned()));
         }

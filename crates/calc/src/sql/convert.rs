@@ -58,7 +58,9 @@ pub(crate) fn to_text(array: &ArrayRef, field: &Field, offset: i32) -> Result<St
             let floats = array.as_primitive::<arrow::datatypes::Float32Type>();
             floats.iter().map(|v| v.map(float_text)).collect()
         }
-        Ty::Double => cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().iter().map(|v| v.map(double_text)).collect(),
+        Ty::Double => {
+            cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().iter().map(|v| v.map(double_text)).collect()
+        }
         Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(date_text)).collect(),
         Ty::DateTime(fsp) | Ty::Timestamp(fsp) => {
             to_local(array, field, offset)?.iter().map(|v| v.map(|us| datetime_text(us, fsp))).collect()
@@ -273,9 +275,7 @@ fn to_uint(array: &ArrayRef, field: &Field, offset: i32) -> Result<UInt64Array> 
             let text = to_text(array, field, offset)?;
             text.iter().map(|v| v.map(|t| t.trim().parse::<u64>().unwrap_or_else(|_| leading_int(t) as u64))).collect()
         }
-        Ty::Decimal(p, _) => {
-            cast(&rounded_decimal(array, p)?, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone()
-        }
+        Ty::Decimal(p, _) => cast(&rounded_decimal(array, p)?, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(),
         // CAST(-1 AS UNSIGNED) is 18446744073709551615.
         _ => to_int(array, field, offset)?.iter().map(|v| v.map(|n| n as u64)).collect(),
     })

@@ -128,11 +128,8 @@ impl SqlEngine {
             .with_information_schema(false);
         // Metadata of fields (types, collations, spelling) differs along a plan; it decides no aggregate's layout.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_default_features()
-            .build();
+        let state =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
         Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state }) }))
     }
 }

@@ -88,6 +88,5 @@ pub(crate) fn texts(names: &[&str], rows: &[Vec<Option<String>>]) -> RecordBatch
         Arc::new(cells.collect::<StringArray>()) as ArrayRef
     };
     let columns = (0..names.len()).map(column).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-        .expect("every column is text and has one cell per row")
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("every column is text and has one cell per row")
 }

@@ -122,8 +122,7 @@ impl Session {
     async fn show(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
         let snapshot = self.snapshot().await?;
         let source = self.source();
-        let show =
-            Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
+        let show = Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
         let (rows, filter) = show.run()?;
         self.shown(rows, filter, snapshot).await
     }
@@ -148,11 +147,7 @@ impl Session {
         self.query_with(&lexed, None, snapshot, &extra).await
     }
 
-    async fn explain(
-        &mut self,
-        lexed: &Lexed,
-        parameters: Option<&[CellValue]>,
-    ) -> Result<SqlOutcome, SqlError> {
+    async fn explain(&mut self, lexed: &Lexed, parameters: Option<&[CellValue]>) -> Result<SqlOutcome, SqlError> {
         let mut at = 1;
         while matches!(lexed.word(at).as_deref(), Some("EXTENDED" | "PARTITIONS" | "ANALYZE")) {
             at += 1;
@@ -170,8 +165,7 @@ impl Session {
         }
         let snapshot = self.snapshot().await?;
         let source = self.source();
-        let show =
-            Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
+        let show = Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
         let (rows, filter) = show.describe(at)?;
         self.shown(rows, filter, snapshot).await
     }
@@ -204,8 +198,26 @@ const WRITES: &[&str] = &[
 ];
 
 const KNOWN: &[&str] = &[
-    "PREPARE", "EXECUTE", "DEALLOCATE", "HANDLER", "HELP", "FLUSH", "RESET", "CHANGE", "STOP", "CHECK", "CHECKSUM",
-    "INSTALL", "UNINSTALL", "CACHE", "PURGE", "SHUTDOWN", "SIGNAL", "GET", "DECLARE", "BINLOG",
+    "PREPARE",
+    "EXECUTE",
+    "DEALLOCATE",
+    "HANDLER",
+    "HELP",
+    "FLUSH",
+    "RESET",
+    "CHANGE",
+    "STOP",
+    "CHECK",
+    "CHECKSUM",
+    "INSTALL",
+    "UNINSTALL",
+    "CACHE",
+    "PURGE",
+    "SHUTDOWN",
+    "SIGNAL",
+    "GET",
+    "DECLARE",
+    "BINLOG",
 ];
 
 fn excerpt(text: &str) -> String {
@@ -220,7 +232,8 @@ impl SqlSession for Session {
 
     async fn prepare(&mut self, sql: &str) -> Result<Prepared, SqlError> {
         if self.prepared.len() >= MAX_PREPARED {
-            let message = format!("Can't create more than max_prepared_stmt_count statements (current value: {MAX_PREPARED})");
+            let message =
+                format!("Can't create more than max_prepared_stmt_count statements (current value: {MAX_PREPARED})");
             return Err(SqlError::new(1461, "42000", message));
         }
         let (parameters, schema) = self.outline(sql).await?;

@@ -72,17 +72,15 @@ impl Show<'_> {
                 self.source.variables.iter().map(|(n, v)| vec![s(n.clone()), s(v.clone())]).collect(),
             ),
             "COUNT" => rows_of(&["@@session.warning_count"], vec![vec![Cell::N(0)]]),
-            "CHARACTER" | "CHARSET" => self.renamed(
-                "CHARACTER_SETS",
-                &["Charset", "Default collation", "Description", "#Maxlen"],
-            )?,
+            "CHARACTER" | "CHARSET" => {
+                self.renamed("CHARACTER_SETS", &["Charset", "Default collation", "Description", "#Maxlen"])?
+            }
             "COLLATION" => {
                 self.renamed("COLLATIONS", &["Collation", "Charset", "#Id", "Default", "Compiled", "#Sortlen"])?
             }
-            "PROCESSLIST" => self.renamed(
-                "PROCESSLIST",
-                &["#Id", "User", "Host", "db", "Command", "#Time", "State", "Info"],
-            )?,
+            "PROCESSLIST" => {
+                self.renamed("PROCESSLIST", &["#Id", "User", "Host", "db", "Command", "#Time", "State", "Info"])?
+            }
             "STATUS" => self.renamed("SESSION_STATUS", &["Variable_name", "Value"])?,
             "ENGINES" | "STORAGE" => {
                 self.renamed("ENGINES", &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"])?
@@ -214,9 +212,24 @@ impl Show<'_> {
             row.remove(1);
         }
         let columns = [
-            "Name", "Engine", "#Version", "Row_format", "#Rows", "#Avg_row_length", "#Data_length", "#Max_data_length",
-            "#Index_length", "#Data_free", "#Auto_increment", "Create_time", "Update_time", "Check_time", "Collation",
-            "#Checksum", "Create_options", "Comment",
+            "Name",
+            "Engine",
+            "#Version",
+            "Row_format",
+            "#Rows",
+            "#Avg_row_length",
+            "#Data_length",
+            "#Max_data_length",
+            "#Index_length",
+            "#Data_free",
+            "#Auto_increment",
+            "Create_time",
+            "Update_time",
+            "Check_time",
+            "Collation",
+            "#Checksum",
+            "Create_options",
+            "Comment",
         ];
         Ok(rows_of(&columns, rows))
     }
@@ -228,10 +241,12 @@ impl Show<'_> {
         let def = &self.entry(name)?.def;
         let all = info_schema::rows("COLUMNS", self.source, self.engine, self.catalog);
         let all = all.ok_or_else(|| unknown_table("COLUMNS"))?.rows;
-        let of = |c: &ColumnDef| all.iter().find(|r| {
-            matches!((&r[1], &r[2], &r[3]), (Cell::S(d), Cell::S(t), Cell::S(n))
+        let of = |c: &ColumnDef| {
+            all.iter().find(|r| {
+                matches!((&r[1], &r[2], &r[3]), (Cell::S(d), Cell::S(t), Cell::S(n))
                 if *d == def.name.database && *t == def.name.table && *n == c.name)
-        });
+            })
+        };
         let mut rows = Vec::new();
         for c in &def.columns {
             let cell = |i: usize| of(c).map_or(Cell::Null, |r| r[i].clone());
@@ -269,16 +284,26 @@ impl Show<'_> {
         self.entry(name)?;
         let rows = info_schema::rows("STATISTICS", self.source, self.engine, self.catalog);
         let mut rows = rows.ok_or_else(|| unknown_table("STATISTICS"))?.rows;
-        rows.retain(|r| {
-            matches!((&r[1], &r[2]), (Cell::S(d), Cell::S(t)) if *d == name.database && *t == name.table)
-        });
+        rows.retain(|r| matches!((&r[1], &r[2]), (Cell::S(d), Cell::S(t)) if *d == name.database && *t == name.table));
         for row in &mut rows {
             row.drain(..2);
             row.remove(2);
         }
         let columns = [
-            "Table", "#Non_unique", "Key_name", "#Seq_in_index", "Column_name", "Collation", "#Cardinality",
-            "#Sub_part", "Packed", "Null", "Index_type", "Comment", "Index_comment", "Ignored",
+            "Table",
+            "#Non_unique",
+            "Key_name",
+            "#Seq_in_index",
+            "Column_name",
+            "Collation",
+            "#Cardinality",
+            "#Sub_part",
+            "Packed",
+            "Null",
+            "Index_type",
+            "Comment",
+            "Index_comment",
+            "Ignored",
         ];
         Ok(rows_of(&columns, rows))
     }

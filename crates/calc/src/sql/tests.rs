@@ -141,29 +141,89 @@ fn item_rows() -> Vec<Vec<CellValue>> {
     let f = CellValue::Float;
     vec![
         vec![
-            int(1), text("Hammer"), dec("1250"), uint(10), uint(1), uint(1), day(2024, 2, 29),
-            at(2024, 2, 29, clock(10, 11, 12, 345)), at(2024, 1, 1, 0), int(clock(10, 0, 0, 0) * 1000), uint(2024),
-            f(1.5), text("a"), int(1), text(r#"{"a": [1, 2], "b": "x"}"#),
+            int(1),
+            text("Hammer"),
+            dec("1250"),
+            uint(10),
+            uint(1),
+            uint(1),
+            day(2024, 2, 29),
+            at(2024, 2, 29, clock(10, 11, 12, 345)),
+            at(2024, 1, 1, 0),
+            int(clock(10, 0, 0, 0) * 1000),
+            uint(2024),
+            f(1.5),
+            text("a"),
+            int(1),
+            text(r#"{"a": [1, 2], "b": "x"}"#),
         ],
         vec![
-            int(2), text("hammer "), dec("300"), null(), uint(2), null(), day(0, 0, 0), null(),
-            at(2024, 6, 30, clock(23, 59, 59, 0)), int(-clock(1, 30, 0, 0) * 1000), uint(1999), null(), text("A"),
-            int(0), null(),
+            int(2),
+            text("hammer "),
+            dec("300"),
+            null(),
+            uint(2),
+            null(),
+            day(0, 0, 0),
+            null(),
+            at(2024, 6, 30, clock(23, 59, 59, 0)),
+            int(-clock(1, 30, 0, 0) * 1000),
+            uint(1999),
+            null(),
+            text("A"),
+            int(0),
+            null(),
         ],
         vec![
-            int(3), text("Äpfel"), dec("99"), uint(200), uint(3), uint(3), day(1999, 12, 31),
-            at(1999, 12, 31, clock(23, 59, 59, 999)), at(2024, 1, 2, clock(3, 4, 5, 0)), null(), uint(2000), f(0.1),
-            text("b"), int(1), text("[]"),
+            int(3),
+            text("Äpfel"),
+            dec("99"),
+            uint(200),
+            uint(3),
+            uint(3),
+            day(1999, 12, 31),
+            at(1999, 12, 31, clock(23, 59, 59, 999)),
+            at(2024, 1, 2, clock(3, 4, 5, 0)),
+            null(),
+            uint(2000),
+            f(0.1),
+            text("b"),
+            int(1),
+            text("[]"),
         ],
         vec![
-            int(4), text("apfel"), dec("101"), uint(3), uint(3), uint(0), day(2024, 3, 1), at(2024, 3, 1, 0),
-            at(2024, 1, 1, clock(12, 0, 0, 0)), int(clock(100, 0, 1, 0) * 1000), uint(2024), f(1e20), null(), int(0),
+            int(4),
+            text("apfel"),
+            dec("101"),
+            uint(3),
+            uint(3),
+            uint(0),
+            day(2024, 3, 1),
+            at(2024, 3, 1, 0),
+            at(2024, 1, 1, clock(12, 0, 0, 0)),
+            int(clock(100, 0, 1, 0) * 1000),
+            uint(2024),
+            f(1e20),
+            null(),
+            int(0),
             text("7"),
         ],
         vec![
-            int(5), text("zange"), null(), uint(0), uint(1), uint(4), day(2023, 5, 6),
-            at(2023, 5, 6, clock(7, 8, 9, 10)), at(2023, 5, 6, clock(7, 8, 9, 0)), int(0), uint(2023), f(-2.25),
-            text("a "), int(1), null(),
+            int(5),
+            text("zange"),
+            null(),
+            uint(0),
+            uint(1),
+            uint(4),
+            day(2023, 5, 6),
+            at(2023, 5, 6, clock(7, 8, 9, 10)),
+            at(2023, 5, 6, clock(7, 8, 9, 0)),
+            int(0),
+            uint(2023),
+            f(-2.25),
+            text("a "),
+            int(1),
+            null(),
         ],
     ]
 }
@@ -173,11 +233,17 @@ async fn shop() -> Shop {
     let mut writer = engine.open_writer(WriterEpoch(1)).await.unwrap();
     let order = |id, item, n, who| vec![int(id), int(item), int(n), text(who)];
     let orders_rows = [
-        order(1, 1, 2, "ann"), order(2, 1, 3, "Bob"), order(3, 3, -1, "ANN"), order(4, 9, 5, "eve"),
+        order(1, 1, 2, "ann"),
+        order(2, 1, 3, "Bob"),
+        order(3, 3, -1, "ANN"),
+        order(4, 9, 5, "eve"),
         order(5, 4, 7, "bob"),
     ];
     for step in [
-        create(&items(), 1), create(&orders(), 2), inserts(&items(), 3, &item_rows()), inserts(&orders(), 3, &orders_rows),
+        create(&items(), 1),
+        create(&orders(), 2),
+        inserts(&items(), 3, &item_rows()),
+        inserts(&orders(), 3, &orders_rows),
     ] {
         writer.stage(step).await.unwrap();
     }
@@ -191,8 +257,7 @@ async fn shop() -> Shop {
 
 impl Shop {
     async fn session(&self) -> Box<dyn SqlSession> {
-        let info =
-            SessionInfo { user: "root".into(), remote: None, database: Some("shop".into()), connection_id: 7 };
+        let info = SessionInfo { user: "root".into(), remote: None, database: Some("shop".into()), connection_id: 7 };
         self.sql.open(info).await.unwrap()
     }
 }
@@ -311,8 +376,14 @@ async fn clients_questions_at_connect() {
             "SELECT @@session.auto_increment_increment AS auto_increment_increment, @@character_set_client AS c",
             "auto_increment_increment\tc|1\tutf8mb4",
         ),
-        ("SHOW VARIABLES LIKE 'lower_case_%'", "Variable_name\tValue|lower_case_file_system\tOFF|lower_case_table_names\t0"),
-        ("SHOW SESSION VARIABLES WHERE Variable_name = 'tx_isolation'", "Variable_name\tValue|tx_isolation\tREPEATABLE-READ"),
+        (
+            "SHOW VARIABLES LIKE 'lower_case_%'",
+            "Variable_name\tValue|lower_case_file_system\tOFF|lower_case_table_names\t0",
+        ),
+        (
+            "SHOW SESSION VARIABLES WHERE Variable_name = 'tx_isolation'",
+            "Variable_name\tValue|tx_isolation\tREPEATABLE-READ",
+        ),
         ("SHOW DATABASES", "Database|information_schema|shop"),
         ("SHOW TABLES", "Tables_in_shop|items|orders"),
         ("SHOW FULL TABLES FROM shop LIKE 'o%'", "Tables_in_shop\tTable_type|orders\tBASE TABLE"),
@@ -324,7 +395,10 @@ async fn clients_questions_at_connect() {
         ("/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='' */", ""),
         ("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", ""),
         ("SELECT USER(), CONNECTION_ID()", "USER()\tCONNECTION_ID()|root@localhost\t7"),
-        ("SHOW ENGINES", "Engine\tSupport\tComment\tTransactions\tXA\tSavepoints|InnoDB\tDEFAULT\tColumnar replica of the upstream's tables\tYES\tNO\tNO"),
+        (
+            "SHOW ENGINES",
+            "Engine\tSupport\tComment\tTransactions\tXA\tSavepoints|InnoDB\tDEFAULT\tColumnar replica of the upstream's tables\tYES\tNO\tNO",
+        ),
         (
             "DESCRIBE orders",
             "Field\tType\tNull\tKey\tDefault\tExtra|id\tbigint(20)\tNO\tPRI\tNULL\t|item_id\tint(11)\tNO\t\tNULL\t\
@@ -338,7 +412,10 @@ async fn clients_questions_at_connect() {
             "SELECT COLUMN_NAME, COLUMN_TYPE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'items' AND ORDINAL_POSITION = 5",
             "COLUMN_NAME\tCOLUMN_TYPE|kind\tenum('tool','book','food')",
         ),
-        ("SELECT TABLE_NAME, STATE FROM information_schema.tidelake_tables", "TABLE_NAME\tSTATE|items\tlive|orders\tlive"),
+        (
+            "SELECT TABLE_NAME, STATE FROM information_schema.tidelake_tables",
+            "TABLE_NAME\tSTATE|items\tlive|orders\tlive",
+        ),
     ] {
         assert_eq!(ask(&mut *s, sql).await.unwrap().join("|"), expected, "{sql}");
     }
@@ -431,6 +508,7 @@ async fn time_zone_moves_timestamps_only() {
     let shop = shop().await;
     let mut s = shop.session().await;
     ask(&mut *s, "SET time_zone = '+02:00'").await.unwrap();
-    let got = ask(&mut *s, "SELECT seen, made, HOUR(seen) FROM items WHERE seen = '2024-01-02 05:04:05'").await.unwrap();
+    let got =
+        ask(&mut *s, "SELECT seen, made, HOUR(seen) FROM items WHERE seen = '2024-01-02 05:04:05'").await.unwrap();
     assert_eq!(got[1], "2024-01-02 05:04:05\t1999-12-31 23:59:59.999\t5");
 }

@@ -111,7 +111,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Variables whose effect Tidelake does not have: another value than the default would be a promise not kept.
-const FIXED: &[&str] = &["div_precision_increment", "lower_case_table_names", "version", "version_comment", "read_only"];
+const FIXED: &[&str] =
+    &["div_precision_increment", "lower_case_table_names", "version", "version_comment", "read_only"];
 
 impl Variables {
     /// The variables of a new session.
@@ -244,8 +245,7 @@ fn offset_of(zone: &str) -> Result<i32, SqlError> {
         _ => return Err(unknown()),
     };
     let (hours, minutes) = rest.split_once(':').ok_or_else(unknown)?;
-    let (hours, minutes): (i32, i32) =
-        (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
+    let (hours, minutes): (i32, i32) = (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
     if hours > 14 || minutes > 59 || hours < 0 || minutes < 0 {
         return Err(unknown());
     }

@@ -100,9 +100,10 @@ fn old_rows_get_the_default() {
         ("enum('a','b') not null", V::UInt(1)),
         ("set('a','b','c') default 'c,a'", V::UInt(5)),
         ("set('a') not null", V::UInt(0)),
-        ("uuid default '123e4567-e89b-12d3-a456-426655440000'", V::Bytes(vec![
-            0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x55, 0x44, 0, 0,
-        ])),
+        (
+            "uuid default '123e4567-e89b-12d3-a456-426655440000'",
+            V::Bytes(vec![0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x55, 0x44, 0, 0]),
+        ),
         ("inet4 default '10.0.0.255'", V::Bytes(vec![10, 0, 0, 255])),
         ("inet6 not null", V::Bytes(vec![0; 16])),
     ] {
@@ -192,8 +193,14 @@ fn widening_keeps_the_column() {
 fn without_strict_mode_only_roomier_types_are_followed() {
     let mut upstream = Upstream::with(&[BASE]);
     upstream.sql_mode = 0;
-    for lossy in ["MODIFY b varchar(5)", "MODIFY b tinytext charset ascii", "MODIFY a int NOT NULL", "MODIFY b varchar(10) charset ascii"] {
-        Upstream { catalog: upstream.catalog.clone(), sql_mode: 0, ..Upstream::new() }.resync(&format!("ALTER TABLE t {lossy}"));
+    for lossy in [
+        "MODIFY b varchar(5)",
+        "MODIFY b tinytext charset ascii",
+        "MODIFY a int NOT NULL",
+        "MODIFY b varchar(10) charset ascii",
+    ] {
+        Upstream { catalog: upstream.catalog.clone(), sql_mode: 0, ..Upstream::new() }
+            .resync(&format!("ALTER TABLE t {lossy}"));
     }
     upstream.run("ALTER TABLE t MODIFY b varchar(20) charset utf8mb4, MODIFY c tinytext charset utf8mb4");
     // MyISAM does not refuse, whatever STRICT_TRANS_TABLES says.
@@ -219,16 +226,20 @@ fn the_value_of_old_rows_follows_a_widened_type() {
 fn keys_follow_their_columns() {
     let sql = |def: &TableDef| def.indexes.iter().map(|i| i.sql.clone()).collect::<Vec<_>>();
     assert_eq!(
-        sql(&after("ALTER TABLE t RENAME COLUMN a TO `z z`, RENAME INDEX ua TO `u``2`, ADD UNIQUE (u), ADD INDEX IF NOT EXISTS kab (u)")),
+        sql(&after(
+            "ALTER TABLE t RENAME COLUMN a TO `z z`, RENAME INDEX ua TO `u``2`, ADD UNIQUE (u), ADD INDEX IF NOT EXISTS kab (u)"
+        )),
         ["UNIQUE KEY `u``2` (`z z`)", "KEY `kab` (`z z`,`b`(3))", "UNIQUE KEY `u` (`u`)"]
     );
     assert_eq!(sql(&after("ALTER TABLE t DROP a")), ["KEY `kab` (`b`(3))"]);
     assert_eq!(sql(&after("DROP INDEX ua ON t")), ["KEY `kab` (`a`,`b`(3))"]);
     let created = after("CREATE UNIQUE INDEX x USING BTREE ON d.t (u DESC) COMMENT 'c' ALGORITHM=INPLACE LOCK=NONE");
     assert_eq!(sql(&created)[2], "UNIQUE KEY `x` (`u` DESC) USING BTREE COMMENT 'c'");
-    let constrained = after("ALTER TABLE t ADD CONSTRAINT q CHECK (a > 0), ADD CONSTRAINT fk FOREIGN KEY (u) REFERENCES p (i)");
+    let constrained =
+        after("ALTER TABLE t ADD CONSTRAINT q CHECK (a > 0), ADD CONSTRAINT fk FOREIGN KEY (u) REFERENCES p (i)");
     assert_eq!(constrained.indexes.len(), 5);
-    let mut upstream = Upstream::with(&[BASE, "ALTER TABLE t ADD CONSTRAINT q CHECK (a > 0)", "ALTER TABLE t DROP CONSTRAINT q"]);
+    let mut upstream =
+        Upstream::with(&[BASE, "ALTER TABLE t ADD CONSTRAINT q CHECK (a > 0)", "ALTER TABLE t DROP CONSTRAINT q"]);
     assert_eq!(upstream.table("t").indexes.len(), 2);
     upstream.run("ALTER TABLE t DROP FOREIGN KEY IF EXISTS nothing");
 }
@@ -293,7 +304,8 @@ fn clauses_that_change_nothing_here_change_no_version() {
 
 #[test]
 fn defaults_and_visibility_are_metadata() {
-    let def = after("ALTER TABLE t ALTER a SET DEFAULT 5, ALTER COLUMN b SET DEFAULT (concat('x')), ALTER u SET INVISIBLE");
+    let def =
+        after("ALTER TABLE t ALTER a SET DEFAULT 5, ALTER COLUMN b SET DEFAULT (concat('x')), ALTER u SET INVISIBLE");
     let column = |name: &str| def.columns[def.index_of_name(name).unwrap()].clone();
     assert_eq!(column("a").default_sql.as_deref(), Some("5"));
     assert_eq!(column("b").default_sql.as_deref(), Some("(concat('x'))"));

@@ -74,7 +74,9 @@ fn every_type_and_synonym() {
 
 #[test]
 fn unknown_types_are_errors_that_name_the_place() {
-    for sql in ["CREATE TABLE t (a quux)", "CREATE TABLE t (a decimal(66))", "CREATE TABLE t (a time(7))", "CREATE TABLE t ()"] {
+    for sql in
+        ["CREATE TABLE t (a quux)", "CREATE TABLE t (a decimal(66))", "CREATE TABLE t (a time(7))", "CREATE TABLE t ()"]
+    {
         let error = parse_create_table(sql, "d", F::MariaDb, &SessionDefaults::default()).unwrap_err().to_string();
         assert!(error.contains("near \""), "{error}");
     }
@@ -240,7 +242,10 @@ fn mysql_generated_invisible_primary_key() {
 
 #[test]
 fn system_versioning_with_columns_of_its_own_is_refused() {
-    Upstream::with(&["CREATE TABLE t (a int primary key) WITH SYSTEM VERSIONING", "ALTER TABLE t DROP SYSTEM VERSIONING"]);
+    Upstream::with(&[
+        "CREATE TABLE t (a int primary key) WITH SYSTEM VERSIONING",
+        "ALTER TABLE t DROP SYSTEM VERSIONING",
+    ]);
     let sql = "CREATE TABLE t (a int primary key, s timestamp(6) generated always as row start, \
                e timestamp(6) as row end invisible, period for system_time (s, e)) WITH SYSTEM VERSIONING";
     let error = parse_create_table(sql, "d", F::MariaDb, &SessionDefaults::default()).unwrap_err();

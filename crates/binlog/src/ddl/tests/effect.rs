@@ -72,7 +72,8 @@ fn what_is_no_table_is_ignored() {
 
 #[test]
 fn databases() {
-    let mut upstream = Upstream::with(&["CREATE DATABASE IF NOT EXISTS `x y` CHARACTER SET utf8mb4", "CREATE SCHEMA z"]);
+    let mut upstream =
+        Upstream::with(&["CREATE DATABASE IF NOT EXISTS `x y` CHARACTER SET utf8mb4", "CREATE SCHEMA z"]);
     assert!(upstream.catalog.databases.contains("x y") && upstream.catalog.databases.contains("z"));
     upstream.run("CREATE TABLE `x y`.t (i int)");
     upstream.run("DROP DATABASE `x y`");

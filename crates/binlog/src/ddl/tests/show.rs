@@ -55,7 +55,9 @@ fn kept(show: &str, flavor: ServerFlavor) -> String {
         let charset = options.rsplit('=').next().unwrap_or("");
         if charset == "latin1" { " COLLATE=latin1_swedish_ci" } else { " COLLATE=utf8mb4_general_ci" }
     };
-    let body = body.replace(" /* mariadb-5.3 */", "").replace("CHARACTER SET latin1 DEFAULT", "CHARACTER SET latin1 COLLATE latin1_swedish_ci DEFAULT");
+    let body = body
+        .replace(" /* mariadb-5.3 */", "")
+        .replace("CHARACTER SET latin1 DEFAULT", "CHARACTER SET latin1 COLLATE latin1_swedish_ci DEFAULT");
     format!("{body}\n{options}{collation}{comment}")
 }
 
@@ -96,10 +98,8 @@ fn mysql_5_6_prints_again() {
 /// as written, so columns and checks with one are compared without it.
 #[test]
 fn statements_mean_what_the_server_shows() {
-    let session = super::SessionDefaults {
-        collation: Some("utf8mb4_general_ci".into()),
-        ..super::SessionDefaults::default()
-    };
+    let session =
+        super::SessionDefaults { collation: Some("utf8mb4_general_ci".into()), ..super::SessionDefaults::default() };
     let golden = sections(include_str!("mariadb-10.11.txt"));
     assert!(golden.len() >= 16);
     for pair in golden.chunks(2) {

@@ -9,11 +9,33 @@ use tidelake_core::{Catalog, ColumnDef, TableDef, TableEntry, TableState, TypeKi
 use super::{Cell, Rows, Source};
 
 pub(super) const NAMES: &[&str] = &[
-    "CHARACTER_SETS", "COLLATIONS", "COLLATION_CHARACTER_SET_APPLICABILITY", "COLUMNS", "ENGINES", "EVENTS",
-    "GLOBAL_STATUS", "GLOBAL_VARIABLES", "KEY_COLUMN_USAGE", "PARAMETERS", "PARTITIONS", "PLUGINS", "PROCESSLIST",
-    "REFERENTIAL_CONSTRAINTS", "ROUTINES", "SCHEMATA", "SCHEMA_PRIVILEGES", "SESSION_STATUS", "SESSION_VARIABLES",
-    "STATISTICS", "TABLES", "TABLE_CONSTRAINTS", "TABLE_PRIVILEGES", "TIDELAKE_TABLES", "TRIGGERS",
-    "USER_PRIVILEGES", "VIEWS",
+    "CHARACTER_SETS",
+    "COLLATIONS",
+    "COLLATION_CHARACTER_SET_APPLICABILITY",
+    "COLUMNS",
+    "ENGINES",
+    "EVENTS",
+    "GLOBAL_STATUS",
+    "GLOBAL_VARIABLES",
+    "KEY_COLUMN_USAGE",
+    "PARAMETERS",
+    "PARTITIONS",
+    "PLUGINS",
+    "PROCESSLIST",
+    "REFERENTIAL_CONSTRAINTS",
+    "ROUTINES",
+    "SCHEMATA",
+    "SCHEMA_PRIVILEGES",
+    "SESSION_STATUS",
+    "SESSION_VARIABLES",
+    "STATISTICS",
+    "TABLES",
+    "TABLE_CONSTRAINTS",
+    "TABLE_PRIVILEGES",
+    "TIDELAKE_TABLES",
+    "TRIGGERS",
+    "USER_PRIVILEGES",
+    "VIEWS",
 ];
 
 /// Charset, description, default collation, bytes of a character.
@@ -91,7 +113,12 @@ pub(super) fn rows(name: &str, source: &Source, engine: &Arc<dyn StoreEngine>, c
 }
 
 const SCHEMATA: &[&str] = &[
-    "CATALOG_NAME", "SCHEMA_NAME", "DEFAULT_CHARACTER_SET_NAME", "DEFAULT_COLLATION_NAME", "SQL_PATH", "SCHEMA_COMMENT",
+    "CATALOG_NAME",
+    "SCHEMA_NAME",
+    "DEFAULT_CHARACTER_SET_NAME",
+    "DEFAULT_COLLATION_NAME",
+    "SQL_PATH",
+    "SCHEMA_COMMENT",
 ];
 
 fn schemata(catalog: &Catalog) -> Vec<Vec<Cell>> {
@@ -100,9 +127,27 @@ fn schemata(catalog: &Catalog) -> Vec<Vec<Cell>> {
 }
 
 const TABLES: &[&str] = &[
-    "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE", "ENGINE", "#VERSION", "ROW_FORMAT", "#TABLE_ROWS",
-    "#AVG_ROW_LENGTH", "#DATA_LENGTH", "#MAX_DATA_LENGTH", "#INDEX_LENGTH", "#DATA_FREE", "#AUTO_INCREMENT",
-    "CREATE_TIME", "UPDATE_TIME", "CHECK_TIME", "TABLE_COLLATION", "#CHECKSUM", "CREATE_OPTIONS", "TABLE_COMMENT",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "TABLE_TYPE",
+    "ENGINE",
+    "#VERSION",
+    "ROW_FORMAT",
+    "#TABLE_ROWS",
+    "#AVG_ROW_LENGTH",
+    "#DATA_LENGTH",
+    "#MAX_DATA_LENGTH",
+    "#INDEX_LENGTH",
+    "#DATA_FREE",
+    "#AUTO_INCREMENT",
+    "CREATE_TIME",
+    "UPDATE_TIME",
+    "CHECK_TIME",
+    "TABLE_COLLATION",
+    "#CHECKSUM",
+    "CREATE_OPTIONS",
+    "TABLE_COMMENT",
 ];
 
 fn tables(engine: &Arc<dyn StoreEngine>, catalog: &Catalog) -> Vec<Vec<Cell>> {
@@ -118,19 +163,55 @@ fn tables(engine: &Arc<dyn StoreEngine>, catalog: &Catalog) -> Vec<Vec<Cell>> {
         let rows = stats.live_rows as i64;
         let average = if rows > 0 { bytes / rows } else { 0 };
         vec![
-            s("def"), s(&d.name.database), s(&d.name.table), s("BASE TABLE"), s(&d.engine), Cell::N(10), s("Dynamic"),
-            Cell::N(rows), Cell::N(average), Cell::N(bytes), Cell::N(0), Cell::N(0), Cell::N(0), Cell::Null, Cell::Null,
-            Cell::Null, Cell::Null, s(&d.collation), Cell::Null, s(""), s(&d.comment),
+            s("def"),
+            s(&d.name.database),
+            s(&d.name.table),
+            s("BASE TABLE"),
+            s(&d.engine),
+            Cell::N(10),
+            s("Dynamic"),
+            Cell::N(rows),
+            Cell::N(average),
+            Cell::N(bytes),
+            Cell::N(0),
+            Cell::N(0),
+            Cell::N(0),
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            s(&d.collation),
+            Cell::Null,
+            s(""),
+            s(&d.comment),
         ]
     });
     stored.chain(system).collect()
 }
 
 const COLUMNS: &[&str] = &[
-    "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME", "#ORDINAL_POSITION", "COLUMN_DEFAULT", "IS_NULLABLE",
-    "DATA_TYPE", "#CHARACTER_MAXIMUM_LENGTH", "#CHARACTER_OCTET_LENGTH", "#NUMERIC_PRECISION", "#NUMERIC_SCALE",
-    "#DATETIME_PRECISION", "CHARACTER_SET_NAME", "COLLATION_NAME", "COLUMN_TYPE", "COLUMN_KEY", "EXTRA", "PRIVILEGES",
-    "COLUMN_COMMENT", "IS_GENERATED", "GENERATION_EXPRESSION",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "COLUMN_NAME",
+    "#ORDINAL_POSITION",
+    "COLUMN_DEFAULT",
+    "IS_NULLABLE",
+    "DATA_TYPE",
+    "#CHARACTER_MAXIMUM_LENGTH",
+    "#CHARACTER_OCTET_LENGTH",
+    "#NUMERIC_PRECISION",
+    "#NUMERIC_SCALE",
+    "#DATETIME_PRECISION",
+    "CHARACTER_SET_NAME",
+    "COLLATION_NAME",
+    "COLUMN_TYPE",
+    "COLUMN_KEY",
+    "EXTRA",
+    "PRIVILEGES",
+    "COLUMN_COMMENT",
+    "IS_GENERATED",
+    "GENERATION_EXPRESSION",
 ];
 
 fn columns(def: &TableDef, source: &Source) -> Vec<Vec<Cell>> {
@@ -148,11 +229,28 @@ fn columns(def: &TableDef, source: &Source) -> Vec<Vec<Cell>> {
         };
         let generated = c.extra_sql.to_ascii_uppercase().contains("GENERATED") || c.extra_sql.contains(" AS (");
         vec![
-            s("def"), s(&def.name.database), s(&def.name.table), s(&c.name), Cell::N(i as i64 + 1), default,
-            s(if c.nullable { "YES" } else { "NO" }), s(name_only), characters, octets, precision, scale,
-            if temporal { Cell::N(i64::from(c.ty.fsp)) } else { Cell::Null }, optional(&c.ty.charset),
-            optional(&c.ty.collation), s(column_type), s(column_key(def, c)), s(extra(c)), s("select"), s(&c.comment),
-            s(if generated { "ALWAYS" } else { "NEVER" }), Cell::Null,
+            s("def"),
+            s(&def.name.database),
+            s(&def.name.table),
+            s(&c.name),
+            Cell::N(i as i64 + 1),
+            default,
+            s(if c.nullable { "YES" } else { "NO" }),
+            s(name_only),
+            characters,
+            octets,
+            precision,
+            scale,
+            if temporal { Cell::N(i64::from(c.ty.fsp)) } else { Cell::Null },
+            optional(&c.ty.charset),
+            optional(&c.ty.collation),
+            s(column_type),
+            s(column_key(def, c)),
+            s(extra(c)),
+            s("select"),
+            s(&c.comment),
+            s(if generated { "ALWAYS" } else { "NEVER" }),
+            Cell::Null,
         ]
     };
     def.columns.iter().enumerate().map(one).collect()
@@ -206,9 +304,8 @@ pub(super) fn column_key(def: &TableDef, c: &ColumnDef) -> &'static str {
     if def.key_is_primary && def.key.contains(&c.id) {
         return "PRI";
     }
-    let first = |i: &&tidelake_core::schema::IndexDef| {
-        i.columns.first().is_some_and(|n| n.eq_ignore_ascii_case(&c.name))
-    };
+    let first =
+        |i: &&tidelake_core::schema::IndexDef| i.columns.first().is_some_and(|n| n.eq_ignore_ascii_case(&c.name));
     match def.indexes.iter().find(first) {
         Some(i) if i.unique && i.columns.len() == 1 => "UNI",
         Some(_) => "MUL",
@@ -235,9 +332,23 @@ fn extra(c: &ColumnDef) -> String {
 }
 
 const STATISTICS: &[&str] = &[
-    "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "#NON_UNIQUE", "INDEX_SCHEMA", "INDEX_NAME", "#SEQ_IN_INDEX",
-    "COLUMN_NAME", "COLLATION", "#CARDINALITY", "#SUB_PART", "PACKED", "NULLABLE", "INDEX_TYPE", "COMMENT",
-    "INDEX_COMMENT", "IGNORED",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "#NON_UNIQUE",
+    "INDEX_SCHEMA",
+    "INDEX_NAME",
+    "#SEQ_IN_INDEX",
+    "COLUMN_NAME",
+    "COLLATION",
+    "#CARDINALITY",
+    "#SUB_PART",
+    "PACKED",
+    "NULLABLE",
+    "INDEX_TYPE",
+    "COMMENT",
+    "INDEX_COMMENT",
+    "IGNORED",
 ];
 
 fn statistics(def: &TableDef) -> Vec<Vec<Cell>> {
@@ -246,9 +357,23 @@ fn statistics(def: &TableDef) -> Vec<Vec<Cell>> {
         for (i, column) in names.iter().enumerate() {
             let nullable = def.index_of_name(column).is_some_and(|i| def.columns[i].nullable);
             rows.push(vec![
-                s("def"), s(&def.name.database), s(&def.name.table), Cell::N(i64::from(!unique)), s(&def.name.database),
-                s(&name), Cell::N(i as i64 + 1), s(column), s("A"), Cell::Null, Cell::Null, Cell::Null,
-                s(if nullable { "YES" } else { "" }), s("BTREE"), s(""), s(""), s("NO"),
+                s("def"),
+                s(&def.name.database),
+                s(&def.name.table),
+                Cell::N(i64::from(!unique)),
+                s(&def.name.database),
+                s(&name),
+                Cell::N(i as i64 + 1),
+                s(column),
+                s("A"),
+                Cell::Null,
+                Cell::Null,
+                Cell::Null,
+                s(if nullable { "YES" } else { "" }),
+                s("BTREE"),
+                s(""),
+                s(""),
+                s("NO"),
             ]);
         }
     }
@@ -267,9 +392,18 @@ fn indexes(def: &TableDef) -> Vec<(String, bool, Vec<String>)> {
 }
 
 const KEY_COLUMN_USAGE: &[&str] = &[
-    "CONSTRAINT_CATALOG", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME", "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME",
-    "COLUMN_NAME", "#ORDINAL_POSITION", "#POSITION_IN_UNIQUE_CONSTRAINT", "REFERENCED_TABLE_SCHEMA",
-    "REFERENCED_TABLE_NAME", "REFERENCED_COLUMN_NAME",
+    "CONSTRAINT_CATALOG",
+    "CONSTRAINT_SCHEMA",
+    "CONSTRAINT_NAME",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "COLUMN_NAME",
+    "#ORDINAL_POSITION",
+    "#POSITION_IN_UNIQUE_CONSTRAINT",
+    "REFERENCED_TABLE_SCHEMA",
+    "REFERENCED_TABLE_NAME",
+    "REFERENCED_COLUMN_NAME",
 ];
 
 fn key_columns(def: &TableDef) -> Vec<Vec<Cell>> {
@@ -277,17 +411,26 @@ fn key_columns(def: &TableDef) -> Vec<Vec<Cell>> {
     for (name, _, names) in indexes(def).into_iter().filter(|i| i.1) {
         for (i, column) in names.iter().enumerate() {
             rows.push(vec![
-                s("def"), s(&def.name.database), s(&name), s("def"), s(&def.name.database), s(&def.name.table),
-                s(column), Cell::N(i as i64 + 1), Cell::Null, Cell::Null, Cell::Null, Cell::Null,
+                s("def"),
+                s(&def.name.database),
+                s(&name),
+                s("def"),
+                s(&def.name.database),
+                s(&def.name.table),
+                s(column),
+                Cell::N(i as i64 + 1),
+                Cell::Null,
+                Cell::Null,
+                Cell::Null,
+                Cell::Null,
             ]);
         }
     }
     rows
 }
 
-const TABLE_CONSTRAINTS: &[&str] = &[
-    "CONSTRAINT_CATALOG", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME", "TABLE_SCHEMA", "TABLE_NAME", "CONSTRAINT_TYPE",
-];
+const TABLE_CONSTRAINTS: &[&str] =
+    &["CONSTRAINT_CATALOG", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME", "TABLE_SCHEMA", "TABLE_NAME", "CONSTRAINT_TYPE"];
 
 fn constraints(def: &TableDef) -> Vec<Vec<Cell>> {
     let unique = indexes(def).into_iter().filter(|i| i.1);
@@ -352,40 +495,108 @@ fn status() -> Vec<Vec<Cell>> {
 const PLUGINS: &[&str] = &["PLUGIN_NAME", "PLUGIN_VERSION", "PLUGIN_STATUS", "PLUGIN_TYPE"];
 
 const REFERENTIAL_CONSTRAINTS: &[&str] = &[
-    "CONSTRAINT_CATALOG", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME", "UNIQUE_CONSTRAINT_CATALOG",
-    "UNIQUE_CONSTRAINT_SCHEMA", "UNIQUE_CONSTRAINT_NAME", "MATCH_OPTION", "UPDATE_RULE", "DELETE_RULE", "TABLE_NAME",
+    "CONSTRAINT_CATALOG",
+    "CONSTRAINT_SCHEMA",
+    "CONSTRAINT_NAME",
+    "UNIQUE_CONSTRAINT_CATALOG",
+    "UNIQUE_CONSTRAINT_SCHEMA",
+    "UNIQUE_CONSTRAINT_NAME",
+    "MATCH_OPTION",
+    "UPDATE_RULE",
+    "DELETE_RULE",
+    "TABLE_NAME",
     "REFERENCED_TABLE_NAME",
 ];
 
 const VIEWS: &[&str] = &[
-    "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "VIEW_DEFINITION", "CHECK_OPTION", "IS_UPDATABLE", "DEFINER",
-    "SECURITY_TYPE", "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "ALGORITHM",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "VIEW_DEFINITION",
+    "CHECK_OPTION",
+    "IS_UPDATABLE",
+    "DEFINER",
+    "SECURITY_TYPE",
+    "CHARACTER_SET_CLIENT",
+    "COLLATION_CONNECTION",
+    "ALGORITHM",
 ];
 
 const ROUTINES: &[&str] = &[
-    "SPECIFIC_NAME", "ROUTINE_CATALOG", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_TYPE", "DATA_TYPE",
-    "DTD_IDENTIFIER", "ROUTINE_BODY", "ROUTINE_DEFINITION", "IS_DETERMINISTIC", "SQL_DATA_ACCESS", "SECURITY_TYPE",
-    "CREATED", "LAST_ALTERED", "SQL_MODE", "ROUTINE_COMMENT", "DEFINER",
+    "SPECIFIC_NAME",
+    "ROUTINE_CATALOG",
+    "ROUTINE_SCHEMA",
+    "ROUTINE_NAME",
+    "ROUTINE_TYPE",
+    "DATA_TYPE",
+    "DTD_IDENTIFIER",
+    "ROUTINE_BODY",
+    "ROUTINE_DEFINITION",
+    "IS_DETERMINISTIC",
+    "SQL_DATA_ACCESS",
+    "SECURITY_TYPE",
+    "CREATED",
+    "LAST_ALTERED",
+    "SQL_MODE",
+    "ROUTINE_COMMENT",
+    "DEFINER",
 ];
 
 const PARAMETERS: &[&str] = &[
-    "SPECIFIC_CATALOG", "SPECIFIC_SCHEMA", "SPECIFIC_NAME", "#ORDINAL_POSITION", "PARAMETER_MODE", "PARAMETER_NAME",
-    "DATA_TYPE", "DTD_IDENTIFIER", "ROUTINE_TYPE",
+    "SPECIFIC_CATALOG",
+    "SPECIFIC_SCHEMA",
+    "SPECIFIC_NAME",
+    "#ORDINAL_POSITION",
+    "PARAMETER_MODE",
+    "PARAMETER_NAME",
+    "DATA_TYPE",
+    "DTD_IDENTIFIER",
+    "ROUTINE_TYPE",
 ];
 
 const TRIGGERS: &[&str] = &[
-    "TRIGGER_CATALOG", "TRIGGER_SCHEMA", "TRIGGER_NAME", "EVENT_MANIPULATION", "EVENT_OBJECT_SCHEMA",
-    "EVENT_OBJECT_TABLE", "ACTION_ORDER", "ACTION_STATEMENT", "ACTION_TIMING", "CREATED", "SQL_MODE", "DEFINER",
+    "TRIGGER_CATALOG",
+    "TRIGGER_SCHEMA",
+    "TRIGGER_NAME",
+    "EVENT_MANIPULATION",
+    "EVENT_OBJECT_SCHEMA",
+    "EVENT_OBJECT_TABLE",
+    "ACTION_ORDER",
+    "ACTION_STATEMENT",
+    "ACTION_TIMING",
+    "CREATED",
+    "SQL_MODE",
+    "DEFINER",
 ];
 
 const EVENTS: &[&str] = &[
-    "EVENT_CATALOG", "EVENT_SCHEMA", "EVENT_NAME", "DEFINER", "TIME_ZONE", "EVENT_BODY", "EVENT_DEFINITION",
-    "EVENT_TYPE", "EXECUTE_AT", "INTERVAL_VALUE", "INTERVAL_FIELD", "STARTS", "ENDS", "STATUS", "EVENT_COMMENT",
+    "EVENT_CATALOG",
+    "EVENT_SCHEMA",
+    "EVENT_NAME",
+    "DEFINER",
+    "TIME_ZONE",
+    "EVENT_BODY",
+    "EVENT_DEFINITION",
+    "EVENT_TYPE",
+    "EXECUTE_AT",
+    "INTERVAL_VALUE",
+    "INTERVAL_FIELD",
+    "STARTS",
+    "ENDS",
+    "STATUS",
+    "EVENT_COMMENT",
 ];
 
 const PARTITIONS: &[&str] = &[
-    "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "PARTITION_NAME", "#PARTITION_ORDINAL_POSITION",
-    "PARTITION_METHOD", "PARTITION_EXPRESSION", "PARTITION_DESCRIPTION", "#TABLE_ROWS",
+    "TABLE_CATALOG",
+    "TABLE_SCHEMA",
+    "TABLE_NAME",
+    "PARTITION_NAME",
+    "#PARTITION_ORDINAL_POSITION",
+    "PARTITION_METHOD",
+    "PARTITION_EXPRESSION",
+    "PARTITION_DESCRIPTION",
+    "#TABLE_ROWS",
 ];
 
 fn partitions(catalog: &Catalog) -> Vec<Vec<Cell>> {

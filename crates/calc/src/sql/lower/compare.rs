@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, InSubquery};
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Like, LogicalPlanBuilder, Operator, Subquery, lit,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Like, LogicalPlanBuilder, Operator, Subquery, lit};
 use tidelake_core::types::temporal::split_micros;
 
 use crate::session::SqlError;

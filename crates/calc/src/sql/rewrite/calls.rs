@@ -36,8 +36,17 @@ const AGGREGATES: &[(&str, &str, &str)] = &[
 
 /// Window functions that the engine calls the same.
 const WINDOWS: &[&str] = &[
-    "row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value",
-    "last_value", "nth_value",
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
 ];
 
 struct Parts {
@@ -163,9 +172,7 @@ impl Rewriter<'_> {
             "utc_timestamp" => call("__datetime", vec![text(datetime_text(scene.now_us, fsp)), number(fsp)]),
             "curdate" | "current_date" => call("__date", vec![text(date_text(split_micros(now).0))]),
             "utc_date" => call("__date", vec![text(date_text(split_micros(scene.now_us).0))]),
-            "curtime" | "current_time" => {
-                call("__time", vec![text(time_text(split_micros(now).1, fsp)), number(fsp)])
-            }
+            "curtime" | "current_time" => call("__time", vec![text(time_text(split_micros(now).1, fsp)), number(fsp)]),
             "unix_timestamp" if args.is_empty() => number(scene.now_us.div_euclid(1_000_000)),
             "database" | "schema" => scene.database.map_or_else(null, text),
             "user" | "current_user" | "session_user" | "system_user" => text(scene.user),
@@ -184,7 +191,8 @@ impl Rewriter<'_> {
 }
 
 fn special(name: &str, parts: &mut Parts) -> Result<Option<Expr>, SqlError> {
-    let wrong = || SqlError::new(1582, "42000", format!("Incorrect parameter count in the call to native function '{name}'"));
+    let wrong =
+        || SqlError::new(1582, "42000", format!("Incorrect parameter count in the call to native function '{name}'"));
     let args = &mut parts.args;
     let count = args.len();
     let mut next = || if args.is_empty() { Err(wrong()) } else { Ok(args.remove(0)) };
@@ -281,8 +289,7 @@ fn group_concat(mut f: Function, parts: Parts) -> Result<Expr, SqlError> {
         return Err(unsupported("GROUP_CONCAT ... OVER"));
     }
     let separator = parts.separator.unwrap_or_else(|| ",".to_owned());
-    let joined =
-        if parts.args.len() == 1 { call("__text", parts.args) } else { call("concat", parts.args) };
+    let joined = if parts.args.len() == 1 { call("__text", parts.args) } else { call("concat", parts.args) };
     if let FunctionArguments::List(list) = &mut f.args {
         list.clauses = if parts.order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(parts.order)] };
     }

@@ -367,11 +367,7 @@ fn interval_sum(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> 
 }
 
 /// `date_add` and `date_sub` in one.
-pub(super) fn shifted(
-    date: Expr,
-    interval: &datafusion::sql::sqlparser::ast::Interval,
-    backwards: bool,
-) -> Expr {
+pub(super) fn shifted(date: Expr, interval: &datafusion::sql::sqlparser::ast::Interval, backwards: bool) -> Expr {
     let unit = match (&interval.leading_field, &interval.last_field) {
         (Some(field), None) => unit(field),
         (Some(first), Some(last)) => format!("{}_{}", unit(first), unit(last)),
@@ -379,11 +375,7 @@ pub(super) fn shifted(
     };
     let mut amount = valued((*interval.value).clone());
     if backwards {
-        amount = if unit.contains('_') {
-            call("concat", vec![text("-"), amount])
-        } else {
-            call("__neg", vec![amount])
-        };
+        amount = if unit.contains('_') { call("concat", vec![text("-"), amount]) } else { call("__neg", vec![amount]) };
     }
     call("__date_add", vec![valued(date), amount, text(unit)])
 }
@@ -401,17 +393,13 @@ fn cast(expr: Expr, to: &DataType) -> Result<Expr, SqlError> {
         DataType::Signed | DataType::SignedInteger | DataType::Int(_) | DataType::Integer(_) | DataType::BigInt(_) => {
             call("__signed", vec![expr])
         }
-        DataType::Unsigned | DataType::UnsignedInteger | DataType::BigIntUnsigned(_) => {
-            call("__unsigned", vec![expr])
-        }
-        DataType::Char(n) | DataType::Character(n) | DataType::Varchar(n) | DataType::Nvarchar(n) => {
-            match n {
-                Some(datafusion::sql::sqlparser::ast::CharacterLength::IntegerLength { length, .. }) => {
-                    call("__char", vec![expr, number(length)])
-                }
-                _ => call("__text", vec![expr]),
+        DataType::Unsigned | DataType::UnsignedInteger | DataType::BigIntUnsigned(_) => call("__unsigned", vec![expr]),
+        DataType::Char(n) | DataType::Character(n) | DataType::Varchar(n) | DataType::Nvarchar(n) => match n {
+            Some(datafusion::sql::sqlparser::ast::CharacterLength::IntegerLength { length, .. }) => {
+                call("__char", vec![expr, number(length)])
             }
-        }
+            _ => call("__text", vec![expr]),
+        },
         DataType::Text | DataType::JSON => call("__text", vec![expr]),
         DataType::Binary(_) | DataType::Varbinary(_) => call("__bytes", vec![expr]),
         DataType::Date => call("__date", vec![expr]),

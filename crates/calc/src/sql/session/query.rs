@@ -75,7 +75,8 @@ impl Session {
         snapshot: &Arc<Snapshot>,
         extra: &Extra,
     ) -> Result<Planned, SqlError> {
-        let mut parser = Parser::new(&TideDialect).with_recursion_limit(200).with_tokens_with_locations(lexed.tokens.clone());
+        let mut parser =
+            Parser::new(&TideDialect).with_recursion_limit(200).with_tokens_with_locations(lexed.tokens.clone());
         let statement = parser.parse_statement().map_err(syntax)?;
         if parser.peek_token().token != Token::EOF {
             return Err(syntax(format!("near '{}'", parser.peek_token())));

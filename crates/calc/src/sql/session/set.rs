@@ -84,7 +84,9 @@ impl Session {
         }
         if end == at + 1 {
             match &lexed.tokens[at].token {
-                Token::SingleQuotedString(s) | Token::DoubleQuotedString(s) => return Ok(Some(CellValue::Str(s.clone()))),
+                Token::SingleQuotedString(s) | Token::DoubleQuotedString(s) => {
+                    return Ok(Some(CellValue::Str(s.clone())));
+                }
                 Token::Word(w) if w.value.eq_ignore_ascii_case("DEFAULT") => return Ok(None),
                 Token::Word(w) if w.value.eq_ignore_ascii_case("NULL") => return Ok(Some(CellValue::Null)),
                 Token::Word(w) if !w.value.starts_with('@') => return Ok(Some(CellValue::Str(w.value.clone()))),

@@ -37,10 +37,15 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     columns("__bitxor", 2, |_, _| Ty::UInt, |c| bits(c, |a, b| a ^ b)),
     columns("__shl", 2, |_, _| Ty::UInt, |c| bits(c, |a, b| if b < 64 { a << b } else { 0 })),
     columns("__shr", 2, |_, _| Ty::UInt, |c| bits(c, |a, b| if b < 64 { a >> b } else { 0 })),
-    columns("__bitnot", 1, |_, _| Ty::UInt, |c| {
-        let a = c.converted(0, Ty::UInt)?;
-        Ok(Arc::new(a.as_primitive::<UInt64Type>().unary::<_, UInt64Type>(|v| !v)))
-    }),
+    columns(
+        "__bitnot",
+        1,
+        |_, _| Ty::UInt,
+        |c| {
+            let a = c.converted(0, Ty::UInt)?;
+            Ok(Arc::new(a.as_primitive::<UInt64Type>().unary::<_, UInt64Type>(|v| !v)))
+        },
+    ),
     columns("__argbits", 1, |_, _| Ty::UInt, |c| c.converted(0, Ty::UInt)),
 ];
 

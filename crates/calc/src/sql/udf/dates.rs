@@ -69,22 +69,20 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         }),
     },
     part("monthname", |r| Ok(name(MONTHS, i64::from(ymd(r.i(0)).1) - 1))).text(),
-    part("dayname", |r| Ok(match real(r, weekday_from_sunday) {
-        Out::I(n) => name(DAYS, n),
-        other => other,
-    })).text(),
+    part("dayname", |r| {
+        Ok(match real(r, weekday_from_sunday) {
+            Out::I(n) => name(DAYS, n),
+            other => other,
+        })
+    })
+    .text(),
     FnDef { name: "last_day", arity: (1, 1), gives: Gives::Always(Ty::Date), body: Body::Rows(&[T], end_of_month) },
     f("datediff", (2, 2), Ty::Int, &[T], |r| {
         let (a, b) = (split_micros(r.i(0)).0, split_micros(r.i(1)).0);
         Ok(if is_invalid_day(a) || is_invalid_day(b) { Out::Null } else { Out::I(i64::from(a) - i64::from(b)) })
     }),
     f("__timestampdiff", (3, 3), Ty::Int, &[S, T, T], timestampdiff),
-    FnDef {
-        name: "__date_add",
-        arity: (3, 3),
-        gives: Gives::By(add_type),
-        body: Body::Rows(&[T, S, S], date_add),
-    },
+    FnDef { name: "__date_add", arity: (3, 3), gives: Gives::By(add_type), body: Body::Rows(&[T, S, S], date_add) },
     FnDef {
         name: "__time_add",
         arity: (2, 2),
@@ -122,7 +120,9 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         }),
         body: Body::Rows(&[D], |r| {
             let us = (r.d(0) * 1e6).round();
-            Ok(if r.d(0) < 0.0 || us > 2.5e17 { Out::Null } else {
+            Ok(if r.d(0) < 0.0 || us > 2.5e17 {
+                Out::Null
+            } else {
                 Out::T(us as i64 + i64::from(r.context.offset) * SECOND_US)
             })
         }),
@@ -133,7 +133,11 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     }),
     f("makedate", (2, 2), Ty::Date, &[I], |r| {
         let first = i64::from(day_number(r.i(0).clamp(0, 9999) as u16, 1, 1));
-        Ok(if r.i(1) < 1 { Out::Null } else { add_micros(first * DAY_US, (r.i(1) - 1).saturating_mul(DAY_US)).map_or(Out::Null, Out::T) })
+        Ok(if r.i(1) < 1 {
+            Out::Null
+        } else {
+            add_micros(first * DAY_US, (r.i(1) - 1).saturating_mul(DAY_US)).map_or(Out::Null, Out::T)
+        })
     }),
     f("maketime", (3, 3), Ty::Time(0), &[I], |r| {
         let fits = (0..60).contains(&r.i(1)) && (0..60).contains(&r.i(2)) && r.i(0).abs() <= 838;
@@ -152,7 +156,17 @@ impl FnDef {
 }
 
 const MONTHS: &[&str] = &[
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: &[&str] = &["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];

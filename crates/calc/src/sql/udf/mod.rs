@@ -223,8 +223,7 @@ impl ScalarUDFImpl for Function {
         let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let returns = ty_of(&args.return_field);
-        let call =
-            Call { args: &args.args, fields: &args.arg_fields, returns, rows, context: &self.context };
+        let call = Call { args: &args.args, fields: &args.arg_fields, returns, rows, context: &self.context };
         let array = match self.def.body {
             Body::Columns(f) => f(&call)?,
             Body::Rows(kinds, f) => row::run(&call, kinds, f, false)?,

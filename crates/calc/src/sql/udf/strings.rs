@@ -292,9 +292,10 @@ fn compiled(pattern: &str, case_insensitive: bool) -> Result<regex::Regex> {
         {
             return Ok(regex.clone());
         }
-        let regex = regex::RegexBuilder::new(pattern).case_insensitive(case_insensitive).build().map_err(|e| {
-            through(SqlError::new(1139, "42000", format!("Regex error '{e}' in pattern '{pattern}'")))
-        })?;
+        let regex = regex::RegexBuilder::new(pattern)
+            .case_insensitive(case_insensitive)
+            .build()
+            .map_err(|e| through(SqlError::new(1139, "42000", format!("Regex error '{e}' in pattern '{pattern}'"))))?;
         *last = Some((pattern.to_owned(), case_insensitive, regex.clone()));
         Ok(regex)
     })
