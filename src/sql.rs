@@ -204,10 +204,11 @@ fn json_row(columns: &[Column], row: Vec<Value>) -> serde_json::Value {
 /// Numbers that JSON readers keep exactly are numbers; DECIMAL stays a string, as its digits matter.
 fn json_cell(column: &Column, bytes: &[u8]) -> serde_json::Value {
     let text = String::from_utf8_lossy(bytes);
-    if is_number(column) && column.column_type() != ColumnType::MYSQL_TYPE_NEWDECIMAL {
-        if let Ok(number) = text.parse::<serde_json::Number>() {
-            return number.into();
-        }
+    if is_number(column)
+        && column.column_type() != ColumnType::MYSQL_TYPE_NEWDECIMAL
+        && let Ok(number) = text.parse::<serde_json::Number>()
+    {
+        return number.into();
     }
     text.into_owned().into()
 }

@@ -99,7 +99,10 @@ pub struct TableReport {
 /// Gathers the report.
 #[must_use]
 pub fn gather(pipeline: &Pipeline) -> StatusReport {
+    // Values first: a guard of a watch that lives on while the buffer is asked would block the buffer's own writer.
     let published = pipeline.engine.published().borrow().clone();
+    let head = pipeline.buffer.head().borrow().0;
+    let durable = pipeline.engine.durable().borrow().seq.0;
     let source = pipeline.source.status();
     let writer = pipeline.writer.status();
     let (bytes, limit) = pipeline.buffer.bytes();
@@ -114,11 +117,7 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
             reason: source.reason,
             bytes_read: source.bytes_read,
         },
-        seq: SeqReport {
-            head: pipeline.buffer.head().borrow().0,
-            published: published.seq.0,
-            durable: pipeline.engine.durable().borrow().seq.0,
-        },
+        seq: SeqReport { head, published: published.seq.0, durable },
         lag_ms: lag_ms(pipeline, source.lag_seconds),
         interval_ms: pipeline.writer.interval().as_millis() as u64,
         writer: writer_report(&writer),
@@ -142,7 +141,8 @@ fn writer_report(status: &WriterStatus) -> WriterReport {
 fn lag_ms(pipeline: &Pipeline, source_lag_seconds: f64) -> u64 {
     let published = pipeline.engine.published().borrow().seq;
     let fetch_lag = (source_lag_seconds.max(0.0) * 1000.0) as u64;
-    if published >= *pipeline.buffer.head().borrow() {
+    let head = *pipeline.buffer.head().borrow();
+    if published >= head {
         return fetch_lag;
     }
     let oldest = pipeline.buffer.position_of(published.next()).map_or(0, |p| p.commit_time_us);

@@ -16,7 +16,12 @@ pub type Handle = PrometheusHandle;
 /// # Errors
 /// If a recorder is installed already.
 pub fn install() -> Result<Handle> {
-    PrometheusBuilder::new().install_recorder().context("install the metrics recorder")
+    let handle = PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
+    // Counters that alerts look for are there from the start, not from the first event on.
+    metrics::counter!("tidelake_writer_flushes_total").increment(0);
+    metrics::counter!("tidelake_writer_errors_total").increment(0);
+    metrics::counter!("tidelake_writer_stopped_tables_total").increment(0);
+    Ok(handle)
 }
 
 pub async fn page(State(shared): State<Shared>) -> String {

@@ -81,7 +81,6 @@ const ASKED: &[(&str, &[&str])] = &[
         &[
             "SELECT 1",
             "SET time_zone = '+00:00'",
-            "SELECT @@GLOBAL.time_zone AS global_tz, @@system_time_zone AS system_tz, TIME_FORMAT(TIMEDIFF(NOW(), CONVERT_TZ(NOW(), @@time_zone, '+00:00')), '%H:%i') AS zone_offset",
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
             "SELECT * FROM (SELECT * FROM `bank`.`accounts`) AS virtual_table LIMIT 10",
             "EXPLAIN SELECT * FROM bank.accounts",

@@ -82,6 +82,7 @@ impl Flusher {
     async fn flush(self: &Arc<Self>) -> Result<()> {
         let begun = Instant::now();
         let durable = self.engine.flush().await?;
+        metrics::counter!("tidelake_writer_flushes_total").increment(1);
         metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
         let flusher = self.clone();
         let released = tokio::task::spawn_blocking(move || flusher.release(durable)).await;

@@ -43,6 +43,16 @@ fn nothing(columns: &[&str]) -> Rows {
     rows_of(columns, vec![])
 }
 
+/// `SHOW DATABASES LIKE 'x'` heads its column `Database (x)`, `SHOW TABLES` likewise.
+fn with_pattern_in_header(mut rows: Rows, word: &str, filter: &Filter) -> Rows {
+    if let (Filter::Like(pattern), "DATABASES" | "SCHEMAS" | "TABLES") = (filter, word)
+        && let Some(first) = rows.columns.first_mut()
+    {
+        *first = format!("{first} ({pattern})");
+    }
+    rows
+}
+
 impl Show<'_> {
     /// Runs the SHOW whose keyword is token 0.
     ///
@@ -97,7 +107,8 @@ impl Show<'_> {
             "SLAVE" | "REPLICA" => nothing(&["Slave_IO_State"]),
             _ => return Err(unsupported(format!("SHOW {word}"))),
         };
-        Ok((rows, self.filter(at + 1)))
+        let filter = self.filter(at + 1);
+        Ok((with_pattern_in_header(rows, &word, &filter), filter))
     }
 
     /// DESCRIBE of the table at token `at`, with an optional column or pattern behind it.
@@ -124,12 +135,12 @@ impl Show<'_> {
         Filter::All
     }
 
-    fn from_at(&self, at: usize) -> bool {
+    fn names_source_at(&self, at: usize) -> bool {
         matches!(self.lexed.word(at).as_deref(), Some("FROM" | "IN"))
     }
 
     fn database_at(&self, at: usize) -> Result<String, SqlError> {
-        let name = if self.from_at(at) {
+        let name = if self.names_source_at(at) {
             self.lexed.name(at + 1).ok_or_else(|| syntax("SHOW ... FROM needs a database"))?
         } else {
             self.source.database.clone().ok_or_else(no_database)?
@@ -146,14 +157,14 @@ impl Show<'_> {
 
     /// `FROM table [FROM database]` or `FROM database.table`.
     fn table_at(&self, at: usize) -> Result<TableName, SqlError> {
-        if !self.from_at(at) {
+        if !self.names_source_at(at) {
             return Err(syntax("FROM and a table's name are missing"));
         }
         let (name, next) = self.name_at(at + 1).or_else(|e| match self.lexed.name(at + 1) {
-            Some(table) if self.from_at(at + 2) => Ok((TableName::new("", table), at + 2)),
+            Some(table) if self.names_source_at(at + 2) => Ok((TableName::new("", table), at + 2)),
             _ => Err(e),
         })?;
-        if self.from_at(next) {
+        if self.names_source_at(next) {
             let database = self.lexed.name(next + 1).ok_or_else(|| syntax("FROM needs a database"))?;
             return Ok(TableName::new(database, name.table));
         }

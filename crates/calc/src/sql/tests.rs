@@ -386,7 +386,7 @@ async fn clients_questions_at_connect() {
         ),
         ("SHOW DATABASES", "Database|information_schema|shop"),
         ("SHOW TABLES", "Tables_in_shop|items|orders"),
-        ("SHOW FULL TABLES FROM shop LIKE 'o%'", "Tables_in_shop\tTable_type|orders\tBASE TABLE"),
+        ("SHOW FULL TABLES FROM shop LIKE 'o%'", "Tables_in_shop (o%)\tTable_type|orders\tBASE TABLE"),
         ("SHOW TABLES WHERE `Tables_in_shop` = 'items'", "Tables_in_shop|items"),
         ("SHOW WARNINGS", ""),
         ("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci", ""),

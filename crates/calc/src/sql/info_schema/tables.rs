@@ -272,7 +272,12 @@ fn lengths(c: &ColumnDef) -> (Cell, Cell) {
         TypeKind::Text | TypeKind::Blob => unbounded(65_535),
         TypeKind::MediumText | TypeKind::MediumBlob => unbounded(16_777_215),
         TypeKind::LongText | TypeKind::LongBlob | TypeKind::Json => unbounded(4_294_967_295),
-        TypeKind::Enum | TypeKind::Set => {
+        TypeKind::Set => {
+            let all: usize = c.ty.labels.iter().map(|l| l.chars().count() + 1).sum();
+            let longest = all.saturating_sub(1) as i64;
+            (Cell::N(longest), Cell::N(longest * 4))
+        }
+        TypeKind::Enum => {
             let longest = c.ty.labels.iter().map(|l| l.chars().count()).max().unwrap_or(0) as i64;
             (Cell::N(longest), Cell::N(longest * 4))
         }
@@ -284,6 +289,7 @@ fn numeric(c: &ColumnDef) -> (Cell, Cell) {
     let digits = match c.ty.kind {
         TypeKind::TinyInt => 3,
         TypeKind::SmallInt => 5,
+        TypeKind::MediumInt if c.ty.unsigned => 8,
         TypeKind::MediumInt => 7,
         TypeKind::Int => 10,
         TypeKind::BigInt if c.ty.unsigned => 20,

@@ -239,8 +239,8 @@ impl Rewriter<'_> {
     fn variable(&self, name: &str) -> Result<Expr, SqlError> {
         Ok(match self.scene.variables.get(name)? {
             Some(value) if value.parse::<i64>().is_ok() => number(value),
-            Some(value) if value == "ON" => number(1),
-            Some(value) if value == "OFF" => number(0),
+            Some("ON") => number(1),
+            Some("OFF") => number(0),
             Some(value) => text(value),
             None => null(),
         })
