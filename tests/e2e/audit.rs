@@ -81,7 +81,7 @@ fn ask(client: &SqlClient, sql: &str, was_there: bool) -> Result<Option<String>,
     if LOST.iter().any(|code| error.contains(code)) {
         return Ok(None);
     }
-    if NOT_YET.iter().any(|code| error.contains(code)) {
+    if NOT_YET.iter().any(|code| error.contains(code)) || error.contains("still being copied") {
         return if was_there { Err(format!("a table that readers saw is gone: {error}")) } else { Ok(None) };
     }
     Err(format!("{sql}\n{error}"))

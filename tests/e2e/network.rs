@@ -106,20 +106,3 @@ fn a_purged_binlog_is_a_gap_and_said() {
     });
     assert_refuses_to_go_on(&mut tidelake, &["purged", "no longer", "gone", "gap"]);
 }
-
-#[test]
-fn an_upstream_that_was_reset_is_noticed() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&bank::setup());
-    let mut tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
-    wait_copied(&tidelake);
-    assert_eq!(tidelake.latest("SELECT 1"), b"1\n");
-    tidelake.kill9();
-    // The new first file grows past the place where Tidelake stopped in the old one.
-    upstream.execute("RESET MASTER");
-    for round in 0..40 {
-        upstream
-            .execute(&format!("UPDATE bank.accounts SET version = {round}; UPDATE bank.savings SET balance = balance"));
-    }
-    assert_refuses_to_go_on(&mut tidelake, &["reset", "history", "another server", "gap", "gtid"]);
-}
