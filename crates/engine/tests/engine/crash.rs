@@ -8,7 +8,7 @@ use tidelake_engine::{Faults, MagicEngine};
 
 use crate::model::Run;
 
-const POINTS: [&str; 6] = ["flush: before files", "flush: before edit", "manifest: torn edit", "flush: after edit"];
+const POINTS: [&str; 4] = ["flush: before files", "flush: before edit", "manifest: torn edit", "flush: after edit"];
 
 async fn dies_and_comes_back(point: &'static str, seed: u64) {
     let faults = Faults::armed();
