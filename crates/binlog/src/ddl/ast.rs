@@ -151,8 +151,11 @@ pub(super) enum ConstraintKind {
         columns: Vec<String>,
         references: String,
     },
-    /// The name and the two columns, as printed.
-    Period(String),
+    /// As printed, and the two columns.
+    Period {
+        text: String,
+        columns: Vec<String>,
+    },
 }
 
 /// Where a column goes.

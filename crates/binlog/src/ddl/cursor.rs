@@ -221,14 +221,3 @@ impl<'a> Cursor<'a> {
         if self.at_end() { Ok(()) } else { Err(self.error("the end of the statement")) }
     }
 }
-
-impl Cursor<'_> {
-    /// True if only names and commas follow.
-    pub(super) fn is_ident_list(&self) -> bool {
-        let mut rest = self.clone();
-        while rest.is_punct(b',') || rest.is_ident() {
-            rest.advance();
-        }
-        rest.at_end() || rest.is_punct(b';')
-    }
-}

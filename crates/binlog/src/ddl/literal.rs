@@ -209,6 +209,7 @@ pub(super) fn printed(ty: &UpstreamType, literal: &Literal) -> Option<String> {
             CellValue::Decimal(digits) => Some(super::literal_number::with_point(&digits, ty.scale.unwrap_or(0))),
             CellValue::Str(text) => quoted(text),
             CellValue::Bytes(_) if matches!(ty.kind, K::Uuid | K::Inet4 | K::Inet6) => quoted(text(literal)?),
+            CellValue::Bytes(_) if ty.kind == K::Vector => None,
             CellValue::Bytes(bytes) => String::from_utf8(bytes).ok().and_then(quoted),
             CellValue::Null | CellValue::Float(_) => None,
         },

@@ -52,27 +52,26 @@ fn clause(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterActio
             actions.push(AlterAction::Nothing);
             Ok(())
         }
-        "partition" | "coalesce" | "reorganize" | "rebuild" | "optimize" | "analyze" | "check" | "repair"
-        | "remove" | "enable" | "disable" | "force" | "with" | "without" => upkeep(c, actions),
+        "partition" | "coalesce" | "reorganize" | "rebuild" | "optimize" | "analyze" | "check" | "repair" => {
+            partitions(c, actions)
+        }
+        "remove" | "enable" | "disable" | "force" | "with" | "without" => upkeep(c, actions),
         "truncate" | "exchange" | "discard" | "import" => rows(c, actions),
         _ => options(c, actions),
     }
 }
 
+/// Partitions' upkeep stands last and may hold lists: everything up to the end belongs to it.
+fn partitions(c: &mut Cursor<'_>, actions: &mut Vec<AlterAction>) -> Parsed<()> {
+    while !c.at_end() && !c.is_punct(b';') {
+        c.advance();
+    }
+    actions.push(AlterAction::Nothing);
+    Ok(())
+}
+
 fn upkeep(c: &mut Cursor<'_>, actions: &mut Vec<AlterAction>) -> Parsed<()> {
-    while !c.at_end() && !c.is_punct(b';') && !c.is_punct(b',') {
-        if c.is_punct(b'(') {
-            c.parenthesised()?;
-        } else {
-            c.advance();
-        }
-    }
-    // `PARTITION p0, p1`: names only, up to the end.
-    if c.is_punct(b',') && c.is_ident_list() {
-        while !c.at_end() && !c.is_punct(b';') {
-            c.advance();
-        }
-    }
+    c.skip_clause()?;
     actions.push(AlterAction::Nothing);
     Ok(())
 }
@@ -111,7 +110,7 @@ fn add(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterAction>)
         return Ok(());
     }
     if c.is("partition") {
-        return upkeep(c, actions);
+        return partitions(c, actions);
     }
     if begins_key(c) {
         actions.push(match key_or_constraint(c)? {

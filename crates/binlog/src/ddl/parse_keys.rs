@@ -50,9 +50,9 @@ fn period(c: &mut Cursor<'_>) -> Parsed<ConstraintSpec> {
     c.eat_all(&["if", "not", "exists"]);
     let period = c.ident()?;
     let columns = column_list(c)?;
-    let columns: Vec<String> = columns.iter().map(|n| quote_name(n)).collect();
-    let text = format!("PERIOD FOR {} ({})", period_name(&period), columns.join(", "));
-    Ok(ConstraintSpec { name: Some(period), kind: ConstraintKind::Period(text) })
+    let quoted: Vec<String> = columns.iter().map(|n| quote_name(n)).collect();
+    let text = format!("PERIOD FOR {} ({})", period_name(&period), quoted.join(", "));
+    Ok(ConstraintSpec { name: Some(period), kind: ConstraintKind::Period { text, columns } })
 }
 
 fn period_name(name: &str) -> String {
@@ -250,7 +250,7 @@ pub(super) fn print_constraint(constraint: &ConstraintSpec, name: &str) -> Strin
             let columns: Vec<String> = columns.iter().map(|n| quote_name(n)).collect();
             format!("{head} FOREIGN KEY ({}) {references}", columns.join(","))
         }
-        ConstraintKind::Period(text) => text.clone(),
+        ConstraintKind::Period { text, .. } => text.clone(),
     }
 }
 

@@ -146,7 +146,7 @@ fn named_option(c: &mut Cursor<'_>, options: &mut TableOptions) -> Parsed<()> {
     }
     c.eat_punct(b'=');
     match option.as_str() {
-        "engine" | "type" => options.engine = Some(name_or_text(c)?),
+        "engine" | "type" => options.engine = Some(engine_name(name_or_text(c)?)),
         "comment" => options.comment = Some(c.string()?),
         _ if c.is_punct(b'(') => {
             c.parenthesised()?;
@@ -162,6 +162,15 @@ fn named_option(c: &mut Cursor<'_>, options: &mut TableOptions) -> Parsed<()> {
         }
     }
     Ok(())
+}
+
+/// The engine's own spelling.
+fn engine_name(written: String) -> String {
+    const KNOWN: [&str; 7] = ["InnoDB", "MyISAM", "Aria", "MEMORY", "CSV", "ARCHIVE", "ROCKSDB"];
+    if written.eq_ignore_ascii_case("heap") {
+        return "MEMORY".into();
+    }
+    KNOWN.iter().find(|k| k.eq_ignore_ascii_case(&written)).map_or(written, |known| (*known).to_owned())
 }
 
 fn name_or_text(c: &mut Cursor<'_>) -> Parsed<String> {

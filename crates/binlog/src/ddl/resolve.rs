@@ -22,6 +22,19 @@ impl RawName {
 }
 
 impl CreateTable {
+    fn primary_columns(&self) -> Vec<String> {
+        let primary = self.keys.iter().filter(|k| k.kind == KeyKind::Primary);
+        primary.flat_map(|k| k.parts.iter().map(|p| p.column.clone())).collect()
+    }
+
+    /// Columns of an application-time period: NOT NULL, as those of a primary key.
+    fn period_columns(&self) -> impl Iterator<Item = &String> {
+        self.constraints.iter().flat_map(|c| match &c.kind {
+            ConstraintKind::Period { columns, .. } => columns.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// System versioning with explicit period columns: the key and the row images are other ones then.
     pub(super) fn has_period_columns(&self) -> bool {
         self.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| g.expression.starts_with("ROW"))
@@ -64,17 +77,12 @@ impl Resolver<'_> {
             columns.push(self.column(spec, ColumnId(id), (&charset, &collation)));
         }
         check_columns(&columns)?;
-        for part in create.keys.iter().filter(|k| k.kind == KeyKind::Primary).flat_map(|k| &k.parts) {
-            columns.iter_mut().filter(|c| c.name.eq_ignore_ascii_case(&part.column)).for_each(|c| c.nullable = false);
+        let primary = create.primary_columns();
+        for name in primary.iter().chain(create.period_columns()) {
+            columns.iter_mut().filter(|c| c.name.eq_ignore_ascii_case(name)).for_each(|c| c.nullable = false);
         }
         let (key, key_is_primary) = keys::identity(&columns, &create.keys)?;
         let mut indexes = keys::indexes(&columns, &create.keys);
-        let primary: Vec<String> = create
-            .keys
-            .iter()
-            .filter(|k| k.kind == KeyKind::Primary)
-            .flat_map(|k| k.parts.iter().map(|p| p.column.clone()))
-            .collect();
         keys::add_foreign_indexes(&mut indexes, &primary, &create.constraints);
         for constraint in &create.constraints {
             keys::add_constraint(&mut indexes, constraint, &name, self.flavor);
