@@ -36,7 +36,7 @@ pub const ENOUGH: usize = 2048;
 #[must_use]
 pub fn classify(sql: &[u8]) -> Statement {
     let text = String::from_utf8_lossy(&sql[..sql.len().min(ENOUGH)]);
-    let words: Vec<&str> = Words { rest: &text }.take(5).collect();
+    let words: Vec<&str> = Words { rest: without_set_statement(&text) }.take(5).collect();
     let word = |i: usize| words.get(i).map(|w| w.to_ascii_uppercase()).unwrap_or_default();
     let name = |i: usize| words.get(i).map(|w| savepoint_name(w)).unwrap_or_default();
     match (word(0).as_str(), word(1).as_str(), word(2).as_str()) {
@@ -56,6 +56,21 @@ pub fn classify(sql: &[u8]) -> Statement {
         }
         _ => Statement::Other,
     }
+}
+
+/// MariaDB logs `SET STATEMENT a=1, b=2 FOR statement` as it was written: the statement behind FOR is what counts.
+fn without_set_statement(text: &str) -> &str {
+    let mut words = Words { rest: text };
+    let is = |word: Option<&str>, wanted: &str| word.is_some_and(|w| w.eq_ignore_ascii_case(wanted));
+    if !is(words.next(), "SET") || !is(words.next(), "STATEMENT") {
+        return text;
+    }
+    while let Some(word) = words.next() {
+        if word.eq_ignore_ascii_case("FOR") {
+            return words.rest;
+        }
+    }
+    text
 }
 
 fn savepoint_name(word: &str) -> String {
@@ -125,4 +140,44 @@ impl<'a> Iterator for Words<'a> {
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (ran) on MariaDB 10.11: the whole text stands in the event, also in statement format.
+    #[test]
+    fn set_statement_is_what_stands_behind_for() {
+        for (sql, class) in [
+            ("set statement max_statement_time=10 for insert into st values (1)", Statement::Dml),
+            ("SET STATEMENT sql_mode='FOR', a=1 FOR delete from st", Statement::Dml),
+            ("SET STATEMENT a=1 FOR ALTER TABLE t ADD b int", Statement::Other),
+            ("SET STATEMENT a=1", Statement::Other),
+            ("SET @a = 1", Statement::Other),
+            ("UPDATE t SET statement = 1", Statement::Dml),
+        ] {
+            assert_eq!(classify(sql.as_bytes()), class, "{sql}");
+        }
+    }
+
+    #[test]
+    fn borders_and_savepoints_are_told_apart() {
+        for (sql, class) in [
+            ("BEGIN", Statement::Begin),
+            ("START TRANSACTION READ ONLY", Statement::Begin),
+            ("START SLAVE", Statement::Other),
+            ("commit /* added */", Statement::Commit),
+            ("ROLLBACK", Statement::Rollback),
+            ("SAVEPOINT `Sp`", Statement::Savepoint("sp".into())),
+            ("ROLLBACK TO `sp`", Statement::RollbackTo("sp".into())),
+            ("rollback to savepoint sp", Statement::RollbackTo("sp".into())),
+            ("XA COMMIT X'7831',X'',1", Statement::XaCommit(xid_key(b"x1", b"", 1))),
+            ("# note\n-- another\n/* x */ UPDATE t SET a=1", Statement::Dml),
+            ("/*!40000 INSERT INTO t VALUES (1) */", Statement::Dml),
+            ("", Statement::Other),
+        ] {
+            assert_eq!(classify(sql.as_bytes()), class, "{sql}");
+        }
+    }
 }
