@@ -413,6 +413,10 @@ fn random_row(rng: &mut StdRng, def: &TableDef) -> Row {
 
 /// Runs one seed; an error is a difference from the oracle.
 async fn run(seed: u64, faults: Faults, steps: usize, max_files: usize) -> Result<(), String> {
+    // Half of the seeds compact only where the run says so: then deaths that are not durable yet meet merges.
+    if seed % 2 == 1 {
+        faults.set("test: no own compaction");
+    }
     let mut run = Run::new(seed, faults).await;
     run.options.max_files = max_files;
     if max_files < 100 {
@@ -464,6 +468,8 @@ fn inv2_nothing_lost_nothing_twice_with_compaction() {
 /// Steps that make the bug matter, with the bug on: the comparison must notice.
 async fn notices(bug: &'static str, seed: u64) -> bool {
     let faults = Faults::armed();
+    // A merge right after its flush has no later deaths to carry over.
+    faults.set("test: no own compaction");
     let mut run = Run::new(seed, faults.clone()).await;
     run.options.max_files = 1;
     run.crash().await;
