@@ -8,10 +8,19 @@ use tidelake_engine::{Faults, MagicEngine};
 
 use crate::model::Run;
 
-const POINTS: [&str; 4] = ["flush: before files", "flush: before edit", "manifest: torn edit", "flush: after edit"];
+const POINTS: [&str; 6] = [
+    "flush: before files",
+    "flush: before edit",
+    "manifest: torn edit",
+    "flush: after edit",
+    "compact: before edit",
+    "compact: after edit",
+];
 
 async fn dies_and_comes_back(point: &'static str, seed: u64) {
     let faults = Faults::armed();
+    // Merges happen only where this asks for one, so that there is something to merge.
+    faults.set("test: no own compaction");
     let mut run = Run::new(seed, faults.clone()).await;
     run.options.max_files = 1;
     run.crash().await;
@@ -24,7 +33,6 @@ async fn dies_and_comes_back(point: &'static str, seed: u64) {
     }
     run.transaction().await;
     faults.set(point);
-    // The compaction points only matter if there is something to merge; else the engine stays well.
     let failed = if point.starts_with("compact") {
         run.engine().compact().await.is_err()
     } else {

@@ -505,7 +505,13 @@ async fn notices(bug: &'static str, seed: u64) -> bool {
 #[test]
 fn known_bugs_are_noticed() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for bug in ["bug: skip deaths during flush", "bug: seq off by one", "bug: empty mask"] {
+    let bugs = [
+        "bug: skip deaths during flush",
+        "bug: skip deaths during compaction",
+        "bug: seq off by one",
+        "bug: empty mask",
+    ];
+    for bug in bugs {
         let noticed = (0..20).any(|seed| {
             let outcome = runtime.block_on(async { tokio::spawn(notices(bug, seed)).await });
             outcome.unwrap_or(true)
