@@ -23,7 +23,6 @@ mod parse_keys;
 mod parse_table;
 mod parse_type;
 mod resolve;
-mod stream;
 mod token;
 mod type_change;
 
@@ -33,7 +32,6 @@ mod tests;
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableDef, TableName};
 
-pub use stream::{create_table, interpret};
 pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
 
 use ast::Statement;
@@ -138,6 +136,14 @@ pub fn parse_create_table(
     resolve::Resolver { flavor, session, shown: true }
         .table(&create, name)
         .map_err(|reason| invalid(format!("{reason} in {}", near(sql, 0))))
+}
+
+/// [`parse_create_table`] for the text of SHOW CREATE TABLE, which leaves nothing to the session.
+///
+/// # Errors
+/// As there.
+pub fn create_table(sql: &str, database: &str, flavor: ServerFlavor) -> Result<TableDef> {
+    parse_create_table(sql, database, flavor, &SessionDefaults::default())
 }
 
 const VERSIONED: &str = "system versioning with columns of its own (ROW START, ROW END) is not replicated; leave the table out with --tables";

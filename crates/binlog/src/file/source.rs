@@ -58,7 +58,7 @@ impl FileSource {
     /// A source over the directory; it is first looked at when streaming begins.
     #[must_use]
     pub fn new(options: FileSourceOptions) -> FileSource {
-        FileSource::with_interpreter(options, crate::ddl::interpret)
+        FileSource::with_interpreter(options, crate::ddl::changes)
     }
 
     /// The same with another reading of DDL.

@@ -30,7 +30,7 @@ impl ServiceSource {
     /// # Errors
     /// [`Error::Invalid`] if the URL is wrong.
     pub fn new(options: ServiceOptions) -> Result<ServiceSource> {
-        let ddl = DdlReading { changes: crate::ddl::interpret, create_table: crate::ddl::create_table };
+        let ddl = DdlReading { changes: crate::ddl::changes, create_table: crate::ddl::create_table };
         ServiceSource::with_ddl(options, ddl)
     }
 

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use tidelake_binlog::ddl::DdlOutcome;
 use tidelake_binlog::file::{FileSource, FileSourceOptions};
 use tidelake_binlog::filter::TableFilter;
-use tidelake_core::ports::{Buffer, Source, SourceState};
+use tidelake_binlog::mysql::decoder::{BinlogDecoder, DdlInterpreter, UnknownTables};
+use tidelake_core::ports::{Buffer, Source, SourceState, TransactionDecoder};
 use tidelake_core::{Catalog, Error, Result, SourcePosition, TableName, TableState};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use crate::support::{Committed, MemoryBuffer, data};
 
 fn source(dir: &Path, follow: bool) -> FileSource {
     let options = FileSourceOptions { dir: dir.to_owned(), filter: TableFilter::default(), follow };
-    FileSource::with_interpreter(options, |_, _, _| tidelake_binlog::mysql::decoder::port::DdlOutcome::Ignore)
+    FileSource::new(options)
 }
 
 pub async fn read(dir: &Path, after: Option<SourcePosition>) -> Result<Vec<Committed>> {
@@ -162,7 +164,9 @@ async fn a_position_of_another_source_is_refused() {
 #[tokio::test]
 async fn rows_of_unknown_tables_stop_them_with_a_reason() {
     let transactions = read(&data("mysql-5.6.14"), None).await.expect("files are whole");
-    let (mut decoder, mut catalog) = (source(&data("mysql-5.6.14"), false).decoder(), Catalog::default());
+    let ignore: DdlInterpreter = |_, _, _| DdlOutcome::Ignore;
+    let mut decoder = BinlogDecoder::with_interpreter(TableFilter::default(), UnknownTables::Stop, ignore);
+    let mut catalog = Catalog::default();
     for (i, transaction) in transactions.iter().enumerate() {
         decoder.decode(transaction.buffered(i as u64 + 1), &mut catalog).expect("decodes");
     }

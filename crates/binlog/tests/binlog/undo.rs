@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use tidelake_binlog::filter::TableFilter;
 use tidelake_binlog::mysql::context::TransactionContext;
-use tidelake_binlog::mysql::decoder::port::DdlOutcome;
 use tidelake_binlog::mysql::decoder::{BinlogDecoder, UnknownTables};
 use tidelake_binlog::mysql::event::{EventHeader, EventType, HEADER_LEN};
 use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
@@ -65,10 +64,7 @@ fn decode(events: Vec<Bytes>) -> (Vec<(u64, Vec<i64>)>, Catalog) {
         bytes: 0,
         payload: BufferedPayload::Events(Box::new(items.into_iter().map(Ok))),
     };
-    let (mut decoder, mut catalog) = (
-        BinlogDecoder::with_interpreter(TableFilter::default(), UnknownTables::Stop, |_, _, _| DdlOutcome::Ignore),
-        catalog(),
-    );
+    let (mut decoder, mut catalog) = (BinlogDecoder::new(TableFilter::default(), UnknownTables::Stop), catalog());
     decoder.decode(transaction, &mut catalog).expect("decodes");
     let mut tables = vec![(1, vec![]), (2, vec![]), (3, vec![])];
     for step in decoder.take().expect("steps") {

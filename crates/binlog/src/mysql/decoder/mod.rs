@@ -30,7 +30,7 @@ use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDeco
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, TableState};
 
-use self::port::{DdlContext, DdlOutcome};
+pub use self::port::DdlInterpreter;
 use self::tables::MappedTables;
 use self::undo::UndoLog;
 use super::compressed::MAX_EVENT;
@@ -50,9 +50,6 @@ pub enum UnknownTables {
     /// Put a stopped table into the catalog, with the reason: its CREATE TABLE is missing (sources of files).
     Stop,
 }
-
-/// What DDL means for the catalog: `crate::ddl::changes`, or a stand-in in tests.
-pub type DdlInterpreter = fn(&str, &DdlContext<'_>, &Catalog) -> DdlOutcome;
 
 /// Decodes what a [`TransactionGrouper`](super::group::TransactionGrouper) made of a MySQL or MariaDB binlog.
 pub struct BinlogDecoder {
@@ -92,7 +89,13 @@ impl Current<'_> {
 }
 
 impl BinlogDecoder {
-    /// A decoder of the wanted tables' changes, with this reading of DDL.
+    /// A decoder of the wanted tables' changes.
+    #[must_use]
+    pub fn new(filter: TableFilter, unknown: UnknownTables) -> BinlogDecoder {
+        BinlogDecoder::with_interpreter(filter, unknown, crate::ddl::changes)
+    }
+
+    /// The same with another reading of DDL.
     #[must_use]
     pub fn with_interpreter(filter: TableFilter, unknown: UnknownTables, interpret: DdlInterpreter) -> BinlogDecoder {
         BinlogDecoder {

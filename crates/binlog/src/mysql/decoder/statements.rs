@@ -1,10 +1,12 @@
 //! QUERY events: DDL changes the catalog; a statement that changes rows without row events stops the tables it names.
 
 use bytes::Bytes;
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, TableName};
 
 use super::port::{DdlContext, DdlOutcome};
 use super::{BinlogDecoder, Current, UnknownTables};
+use crate::ddl::SessionDefaults;
 use crate::mysql::collation;
 use crate::mysql::query::{QueryEvent, QueryForm};
 use crate::mysql::rows::charset::Charset;
@@ -28,51 +30,31 @@ impl BinlogDecoder {
 
     fn on_ddl(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
+        let filter = &self.filter;
+        let wanted = |name: &TableName| match name.table.as_str() {
+            "" => filter.wants_database(&name.database),
+            _ => filter.wants(name),
+        };
         let context = DdlContext {
             database: &query.database,
             flavor: current.flavor(),
             sql_mode: query.sql_mode,
-            client: query.client,
-            connection: query.connection,
-            server: query.server,
-            default_utf8mb4: query.default_utf8mb4,
-            charset_collations: &query.charset_collations,
+            session: &session_of(query, current.flavor()),
             position: current.position,
+            wanted: &wanted,
         };
         match (self.interpret)(&sql, &context, current.catalog) {
             DdlOutcome::Ignore => Ok(()),
-            DdlOutcome::Changes(changes) => changes.into_iter().try_for_each(|c| self.apply_wanted(c, current)),
+            DdlOutcome::Changes(changes) => changes.into_iter().try_for_each(|c| self.apply(c, current)),
             DdlOutcome::Resync { tables, reason, .. } if tables.is_empty() => {
+                let reason = format!("{reason} ({}): no telling which tables it changes", current.place());
                 Err(Error::Unsupported { position: Box::new(current.position.clone()), reason })
             }
             DdlOutcome::Resync { changes, tables, reason } => {
-                changes.into_iter().try_for_each(|c| self.apply_wanted(c, current))?;
+                changes.into_iter().try_for_each(|c| self.apply(c, current))?;
                 tables.iter().try_for_each(|name| self.resync(name, &reason, current))
             }
         }
-    }
-
-    /// Applies a change if it is about wanted names; a table renamed to an unwanted name goes.
-    fn apply_wanted(&mut self, change: SchemaChange, current: &mut Current<'_>) -> Result<()> {
-        match &change {
-            SchemaChange::CreateDatabase(name) | SchemaChange::DropDatabase(name)
-                if !self.filter.wants_database(name) =>
-            {
-                return Ok(());
-            }
-            SchemaChange::CreateTable { def, .. } if !self.filter.wants(&def.name) => return Ok(()),
-            SchemaChange::Rename(names) => {
-                let gone: Vec<_> = names.iter().filter(|(_, n)| !self.filter.wants(n)).map(|(id, _)| *id).collect();
-                self.apply(change, current)?;
-                return gone.into_iter().try_for_each(|id| self.apply(SchemaChange::DropTable(id), current));
-            }
-            SchemaChange::AlterTable(def) if !self.filter.wants(&def.name) => {
-                let id = def.id;
-                return self.apply(SchemaChange::DropTable(id), current);
-            }
-            _ => {}
-        }
-        self.apply(change, current)
     }
 
     fn resync(&mut self, name: &TableName, reason: &str, current: &mut Current<'_>) -> Result<()> {
@@ -109,6 +91,35 @@ impl BinlogDecoder {
         }
         Ok(())
     }
+}
+
+/// What the event tells about defaults of the session.
+fn session_of(query: &QueryEvent<'_>, flavor: ServerFlavor) -> SessionDefaults {
+    let named = |id: u16| collation::name(id).map(str::to_owned);
+    let mut charset_collations: Vec<(String, String)> = Vec::new();
+    charset_collations.extend(query.default_utf8mb4.and_then(named).map(|name| ("utf8mb4".to_owned(), name)));
+    for (charset, default) in &query.charset_collations {
+        if let (Some(charset), Some(default)) = (collation::charset(*charset), named(*default)) {
+            charset_collations.push((charset.to_owned(), default));
+        }
+    }
+    SessionDefaults {
+        collation: query.database_collation.or(query.server).and_then(named),
+        charset_collations,
+        implicit_timestamps: query.implicit_timestamps(flavor),
+        utc_offset_seconds: query.time_zone.as_deref().and_then(offset_of),
+    }
+}
+
+/// Seconds east of UTC of a fixed time zone such as `+05:30`; `None` for `SYSTEM` and named ones.
+fn offset_of(time_zone: &str) -> Option<i32> {
+    let (sign, digits) = match time_zone.as_bytes().first()? {
+        b'+' => (1, &time_zone[1..]),
+        b'-' => (-1, &time_zone[1..]),
+        _ => return (time_zone == "UTC").then_some(0),
+    };
+    let (hours, minutes) = digits.split_once(':')?;
+    Some(sign * (hours.parse::<i32>().ok()?.checked_mul(3600)? + minutes.parse::<i32>().ok()?.checked_mul(60)?))
 }
 
 /// The statement as UTF-8, by the charset of the client that sent it.
