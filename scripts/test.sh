@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Passes all tests on a fresh Debian machine with the Rust toolchain: installs what the tests need (a real MariaDB
-# above all), then format, build, lints, tests and documentation. Stops at the first step that fails and names it.
+# Passes all tests on a fresh Debian machine with the Rust toolchain: installs what the tests need (real MariaDB and MySQL
+# servers above all), then format, build, lints, tests and documentation. Stops at the first step that fails and names it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -97,6 +97,7 @@ threads=$(nproc)
 [ "$threads" -le 4 ] || threads=4
 
 step "packages the tests need" install_packages
+step "other servers the tests need" ./scripts/servers.sh
 step "Rust tools" rust_tools
 step "format" cargo fmt --all --check
 step "build" cargo build --workspace --all-targets

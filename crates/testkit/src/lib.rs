@@ -1,7 +1,7 @@
 //! Real servers for tests. Nothing here is mocked: a test that needs an upstream gets a MariaDB server of its own,
 //! on a free port with an empty data directory, and the server ends with the test.
 //!
-//! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one and how it is set.
+//! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one ([`ServerKind`]) and how it is set.
 //! * [`SqlClient`] is the `mariadb` command line client: it prints the very bytes a user would see, of an upstream and
 //!   of Tidelake alike.
 //! * [`Process`] is any child process that dies with the test process.
@@ -11,6 +11,7 @@
 //! never a skipped test.
 
 mod client;
+mod kind;
 mod mariadb;
 mod options;
 mod process;
@@ -18,6 +19,7 @@ mod proxy;
 mod template;
 
 pub use client::SqlClient;
+pub use kind::ServerKind;
 pub use mariadb::MariaDb;
 pub use options::MariaDbOptions;
 pub use process::{Process, Signal};

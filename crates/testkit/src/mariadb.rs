@@ -1,4 +1,4 @@
-//! A MariaDB server of a test's own.
+//! A server of a test's own.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,9 +11,10 @@ use mysql_async::{Conn, Row};
 use tempfile::TempDir;
 
 use crate::client::SqlClient;
+use crate::kind::ServerKind;
 use crate::options::MariaDbOptions;
 use crate::process::{Process, Signal};
-use crate::template::{REDO_LOG, new_data_dir, user_id};
+use crate::template::{new_data_dir, user_id};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -21,16 +22,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Below the range from which the system takes ports for outgoing connections: a port stays ours over a restart.
 const PORTS: std::ops::Range<u16> = 27_000..32_000;
 
-/// Made before the server listens, and left out of its binlog: a new server's log begins with the test's own events.
-const USERS: &str = "SET sql_log_bin = 0;\n\
-    DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host <> 'localhost');\n\
-    FLUSH PRIVILEGES;\n\
-    CREATE OR REPLACE USER 'root'@'127.0.0.1';\n\
-    GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n\
-    CREATE OR REPLACE USER 'tidelake'@'127.0.0.1' IDENTIFIED BY 'tide';\n\
-    GRANT SELECT, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO 'tidelake'@'127.0.0.1';\n";
-
-/// A running server with an empty data directory. Stopped and removed when dropped.
+/// A running server (MariaDB, or MySQL by [`MariaDbOptions::of`]) with a data directory of its own. Stopped and removed when dropped.
 #[derive(Debug)]
 pub struct MariaDb {
     home: TempDir,
@@ -50,9 +42,10 @@ impl MariaDb {
     #[must_use]
     pub fn start(options: MariaDbOptions) -> MariaDb {
         let home = tempfile::Builder::new().prefix("tidelake-mariadb-").tempdir().expect("a temporary directory");
-        new_data_dir(&options, &home.path().join("data"));
+        new_data_dir(options.kind, &home.path().join("data"));
         let users = home.path().join("users.sql");
-        std::fs::write(&users, USERS).unwrap_or_else(|e| panic!("write {}: {e}", users.display()));
+        // Run before the server listens and left out of its binlog: a new server's log begins with the test's own events.
+        std::fs::write(&users, options.kind.users()).unwrap_or_else(|e| panic!("write {}: {e}", users.display()));
         let mut server = MariaDb { home, port: free_port(), options, process: None };
         let first = format!("--init-file={}", users.display());
         // Between the choice of a port and its use somebody else may take it.
@@ -63,6 +56,12 @@ impl MariaDb {
             server.port = free_port();
         }
         panic!("the server does not start:\n{}", server.log());
+    }
+
+    /// Which server it is.
+    #[must_use]
+    pub fn kind(&self) -> ServerKind {
+        self.options.kind
     }
 
     /// Its port on 127.0.0.1; the same over restarts.
@@ -201,7 +200,10 @@ impl MariaDb {
         let mut args = self.base_args();
         args.extend(first.map(str::to_owned));
         args.extend(self.options.args.iter().cloned());
-        let mut process = Process::start(&self.options.server(), &args, &self.log_file());
+        let mut words = self.options.kind.command();
+        let program = PathBuf::from(words.remove(0));
+        words.append(&mut args);
+        let mut process = Process::start(&program, &words, &self.log_file());
         let begin = Instant::now();
         while begin.elapsed() < START_LIMIT {
             if process.ended().is_some() {
@@ -225,7 +227,6 @@ impl MariaDb {
             "--server-id=1",
             "--binlog-format=ROW",
             "--binlog-row-image=FULL",
-            "--binlog-row-metadata=FULL",
             "--character-set-server=utf8mb4",
             "--max-connections=200",
             // Enough to survive a kill of the server, not of the machine.
@@ -233,10 +234,10 @@ impl MariaDb {
             "--sync-binlog=0",
             "--innodb-buffer-pool-size=64M",
             "--innodb-use-native-aio=OFF",
-            REDO_LOG,
         ]
         .map(str::to_owned)
         .into();
+        args.extend(self.options.kind.settings());
         args.push(format!("--datadir={}", path("data")));
         args.push(format!("--socket={}", path("sock")));
         args.push(format!("--pid-file={}", path("pid")));

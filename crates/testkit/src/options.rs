@@ -2,34 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::kind::ServerKind;
+
 /// What a [`MariaDb`](crate::MariaDb) is started with. The default is the installed MariaDB, set as Tidelake wants
 /// its upstream.
 #[derive(Clone, Debug, Default)]
 pub struct MariaDbOptions {
-    /// The server program; `None`: `mariadbd` of the system.
-    pub mariadbd: Option<PathBuf>,
-    /// The program that makes an empty data directory; `None`: `mariadb-install-db` of the system.
-    pub install_db: Option<PathBuf>,
+    /// Which server.
+    pub kind: ServerKind,
     /// Further arguments of the server. They come last, so they win over the defaults.
     pub args: Vec<String>,
 }
 
 impl MariaDbOptions {
+    /// The defaults for another server than the installed MariaDB.
+    #[must_use]
+    pub fn of(kind: ServerKind) -> MariaDbOptions {
+        MariaDbOptions { kind, args: Vec::new() }
+    }
+
     /// The same with one more server argument, e.g. `--binlog-format=STATEMENT`.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> MariaDbOptions {
         self.args.push(arg.into());
         self
-    }
-
-    /// The server program.
-    pub(crate) fn server(&self) -> PathBuf {
-        self.mariadbd.clone().unwrap_or_else(|| installed("mariadbd"))
-    }
-
-    /// The program that makes an empty data directory.
-    pub(crate) fn installer(&self) -> PathBuf {
-        self.install_db.clone().unwrap_or_else(|| installed("mariadb-install-db"))
     }
 }
 

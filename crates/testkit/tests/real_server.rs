@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidelake_testkit::{MariaDb, MariaDbOptions, SqlClient, TcpProxy};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, SqlClient, TcpProxy};
 
 #[test]
 fn a_new_server_logs_rows_and_begins_with_an_empty_log() {
@@ -100,5 +100,24 @@ fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "waited a minute");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// MySQL and MariaDB, old and new: up, with the users of the guide, logging rows, and themselves again after a kill.
+#[test]
+fn every_kind_of_server_starts_logs_rows_and_survives_a_kill() {
+    for (kind, version) in ServerKind::ALL.into_iter().zip(["10.", "11.", "9.", "5.6"]) {
+        let mut server = MariaDb::start(MariaDbOptions::of(kind));
+        server.execute("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT)");
+        server.execute("INSERT INTO d.t VALUES (1, 'ä')");
+        server.kill9();
+        server.restart();
+        let said =
+            String::from_utf8(server.batch_text("SELECT @@version, @@binlog_format; SELECT v FROM d.t")).unwrap();
+        assert!(said.starts_with(version) && said.ends_with("\tROW\nä\n"), "{kind:?}: {said}");
+        let events = String::from_utf8(server.batch_text("SHOW BINLOG EVENTS IN 'binlog.000001'")).unwrap();
+        assert!(events.contains("Write_rows") && !events.contains("USER"), "{kind:?}: {events}");
+        let source = SqlClient { port: server.port(), user: "root".to_owned(), password: String::new() };
+        assert_eq!(source.batch_text("SELECT COUNT(*) FROM d.t"), b"1\n", "{kind:?}");
     }
 }
