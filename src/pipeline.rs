@@ -118,10 +118,7 @@ impl Pipeline {
     }
 
     async fn first_position(&self) -> Result<Option<tidelake_core::SourcePosition>> {
-        if self.source.kind() == "file" {
-            return Ok(None);
-        }
-        Ok(Some(self.source.head().await.context("read the upstream's position")?))
+        self.source.first_position().await.context("read the upstream's position")
     }
 
     /// Adds a part to be watched.

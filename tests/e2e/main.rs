@@ -18,6 +18,7 @@ mod crashes;
 mod demo;
 mod files;
 mod freshness;
+mod histories;
 mod interval;
 mod limits;
 mod mirror;

@@ -1,4 +1,4 @@
-//! Upstreams that go away: restarts, frozen servers, cut lines; and upstreams that come back with another history.
+//! Upstreams that go away: restarts, frozen servers, cut lines. Those that come back with another history: `histories`.
 
 use std::time::Duration;
 
@@ -72,37 +72,4 @@ fn a_frozen_upstream_hurts_nobody() {
     upstream.thaw();
     upstream.execute("UPDATE bank.clock SET ticks = 41 WHERE teller = 1");
     assert_eq!(tidelake.latest("SELECT ticks FROM bank.clock WHERE teller = 1"), b"41\n");
-}
-
-/// After the upstream's history was cut off: Tidelake says so, and never passes old rows off as the latest.
-fn assert_refuses_to_go_on(tidelake: &mut Tidelake, words: &[&str]) {
-    tidelake.spawn();
-    let reason = wait_for("the gap in the history", Duration::from_secs(60), || {
-        let printed = tidelake.printed().to_lowercase();
-        words.iter().any(|word| printed.contains(word)).then_some(printed)
-    });
-    assert!(!reason.contains("panicked"), "{reason}");
-    if tidelake.listens_within(Duration::from_secs(2)) {
-        let latest = "SET tidelake_freshness_timeout = 2; SELECT * FROM bank.clock";
-        assert!(tidelake.try_latest(latest).is_err(), "old rows were given as the latest");
-    }
-}
-
-#[test]
-fn a_purged_binlog_is_a_gap_and_said() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&bank::setup());
-    let mut tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
-    wait_copied(&tidelake);
-    assert_eq!(tidelake.latest("SELECT 1"), b"1\n");
-    tidelake.kill9();
-    upstream.execute(
-        "UPDATE bank.clock SET ticks = 5; FLUSH BINARY LOGS; UPDATE bank.clock SET ticks = 6; FLUSH BINARY LOGS",
-    );
-    // The server keeps a file while its old reader has not gone.
-    wait_for("the purge", Duration::from_secs(30), || {
-        upstream.execute("PURGE BINARY LOGS TO 'binlog.000003'");
-        (!upstream.data_dir().join("binlog.000001").exists()).then_some(())
-    });
-    assert_refuses_to_go_on(&mut tidelake, &["purged", "no longer", "gone", "gap"]);
 }

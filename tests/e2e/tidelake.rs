@@ -98,22 +98,6 @@ impl Tidelake {
         self.process = Some(Process::start(Path::new(BINARY), &self.args, &self.log_file()));
     }
 
-    /// True if it listens within `limit`; false also if it has ended.
-    pub fn listens_within(&mut self, limit: Duration) -> bool {
-        let begin = Instant::now();
-        while begin.elapsed() < limit {
-            if self.ports_file().exists() {
-                self.wait_ports();
-                return true;
-            }
-            if self.process.as_mut().expect("spawned").ended().is_some() {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
     /// Waits until it listens.
     pub fn wait_ports(&mut self) {
         let begin = Instant::now();

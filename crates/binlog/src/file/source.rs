@@ -110,6 +110,10 @@ impl Source for FileSource {
         }
     }
 
+    async fn first_position(&self) -> Result<Option<SourcePosition>> {
+        Ok(None)
+    }
+
     async fn head(&self) -> Result<SourcePosition> {
         if self.options.follow {
             let files = directory::list(&self.options.dir)?;

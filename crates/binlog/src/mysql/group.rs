@@ -68,6 +68,8 @@ pub struct TransactionGrouper {
     format: Option<FormatDescription>,
     file: String,
     offset: u64,
+    /// See [`BinlogPosition::born`].
+    born: u32,
     gtids: GtidState,
     state: State,
     /// XA transactions in the sink's hold, with the place before them.
@@ -121,6 +123,7 @@ impl TransactionGrouper {
             format: None,
             file: String::new(),
             offset: 4,
+            born: 0,
             gtids: GtidState::default(),
             state: State::Outside,
             held: BTreeMap::new(),
@@ -133,14 +136,20 @@ impl TransactionGrouper {
         let from = position.read_from();
         grouper.gtids = GtidState::parse(&from.gtid).map_err(|e| Error::Invalid(e.0.into_owned()))?;
         grouper.replay_until = position.from.is_some().then_some(after.order());
-        (grouper.file, grouper.offset) = (from.file.clone(), from.pos);
+        (grouper.file, grouper.offset, grouper.born) = (from.file.clone(), from.pos, from.born);
         Ok(grouper)
     }
 
     /// Where the machine is: the next event is expected here. Before the first event, where to start reading.
     #[must_use]
     pub fn read_from(&self) -> BinlogPosition {
-        BinlogPosition { file: self.file.clone(), pos: self.offset, gtid: self.gtids.to_string(), from: None }
+        BinlogPosition {
+            file: self.file.clone(),
+            pos: self.offset,
+            gtid: self.gtids.to_string(),
+            born: self.born,
+            from: None,
+        }
     }
 
     /// The position right after the last event, to resume from (inside a transaction: not a place to resume).
@@ -167,7 +176,7 @@ impl TransactionGrouper {
     /// `File` mode: events of this file follow, the first one at offset 4.
     pub fn begin_file(&mut self, name: &str) {
         name.clone_into(&mut self.file);
-        self.offset = 4;
+        (self.offset, self.born) = (4, 0);
     }
 
     /// `File` mode: the next event fed begins at this offset of the current file.
@@ -199,6 +208,7 @@ impl TransactionGrouper {
         let parsed = match (header.kind, &self.format) {
             (EventType::FORMAT_DESCRIPTION, _) => FormatDescription::parse(event).map(|format| {
                 self.format = Some(format);
+                self.born = header.timestamp;
                 &event[HEADER_LEN..]
             }),
             // artificial ones come before the format of their file is known
@@ -300,7 +310,11 @@ impl TransactionGrouper {
         }
         let mut r = Reader::new(body);
         self.offset = r.u64().map_err(|e| self.corrupt(e))?;
-        self.file = String::from_utf8_lossy(r.rest()).into_owned();
+        let file = String::from_utf8_lossy(r.rest());
+        if file != self.file.as_str() {
+            // its own format description comes next
+            (self.file, self.born) = (file.into_owned(), 0);
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidelake_core::{Error, Result, SourcePosition};
 
-/// The token of a [`SourcePosition`]: JSON such as `{"file":"mariadb-bin.000003","pos":1234,"gtid":"0-1-55"}`.
+/// The token of a [`SourcePosition`]: JSON such as `{"file":"mariadb-bin.000003","pos":1234,"gtid":"0-1-55","born":1700000000}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BinlogPosition {
     /// Name of the binlog file, without directory.
@@ -13,6 +13,10 @@ pub struct BinlogPosition {
     /// The GTID state here: MariaDB one GTID a domain (`0-1-55,7-1-3`), MySQL a set; empty if there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gtid: String,
+    /// When this file was begun, seconds since 1970 UTC, as its own first event says; 0 if unknown. A server that was
+    /// reset, restored or replaced may have a file of the same name and offsets, but not one that began in that second.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub born: u32,
     /// Where reading must start again instead, if XA transactions are prepared here: right before the oldest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Box<BinlogPosition>>,
@@ -46,6 +50,11 @@ impl std::fmt::Display for BinlogPosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.file, self.pos)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The number of a binlog file: the digits after its last dot; 0 without.

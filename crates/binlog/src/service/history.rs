@@ -1,17 +1,22 @@
 //! Places in the upstream's bin log: where its head is, and whether a remembered place is still part of the same
 //! history.
 //!
-//! File and offset alone are not enough: a restored or reset server has files of the same names. So the GTID state is
-//! compared too. Each difference is an error that names both places; nothing is ever skipped.
+//! File and offset alone are not enough: a restored or reset server has files of the same names, and if its clients do
+//! the same kind of work, even with the same offsets and GTIDs. So three things are compared: file and offset, the GTID
+//! state, and the second in which the file was begun, which its first event tells. Each difference is an error that
+//! names both places; nothing is ever skipped.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
-use tidelake_core::{Error, Result};
+use tidelake_core::{Error, Result, SourcePosition};
 
 use super::connect::Connector;
 use super::server::UpstreamServer;
+use super::wire::DumpRequest;
+use crate::mysql::event::{EventHeader, EventType};
 use crate::mysql::position::{BinlogPosition, file_number};
 
 const ADVICE: &str = "If this is the right server, the replica cannot continue from here: stop Tidelake, move its data \
@@ -35,13 +40,13 @@ pub(crate) async fn read_head(
             connector.address()
         ))
     })?;
-    Ok(BinlogPosition { file, pos, gtid: String::new(), from: None })
+    Ok(BinlogPosition { file, pos, ..BinlogPosition::default() })
 }
 
-/// The newest position with its GTID state: a place to start from.
+/// The newest position with all that tells its history apart from another: a place to start from.
 ///
 /// # Errors
-/// As for [`read_head`].
+/// As for [`read_head`]; [`Error::Invalid`] if the user may not read the bin log.
 pub(crate) async fn read_start(
     connector: &Connector,
     conn: &mut Conn,
@@ -52,7 +57,32 @@ pub(crate) async fn read_start(
         Some(gtid) => gtid,
         None => return Err(Error::Unavailable(format!("the head {head} moved while its GTID state was read"))),
     };
+    head.born = born(connector, server, &head.file).await?;
     Ok(head)
+}
+
+/// When a file of the bin log was begun ([`BinlogPosition::born`]): a replica asks for its beginning, and goes.
+async fn born(connector: &Connector, server: &UpstreamServer, file: &str) -> Result<u32> {
+    let beginning = BinlogPosition { file: file.to_owned(), pos: 4, ..BinlogPosition::default() };
+    let request = DumpRequest {
+        from: &beginning,
+        // not the stream's own: a server drops the older one of two replicas of one id
+        server_id: super::random_server_id(),
+        heartbeat: Duration::from_secs(10),
+        to_head_only: true,
+        mariadb: server.is_mariadb(),
+    };
+    let mut wire = connector.connect_replica().await?;
+    wire.dump(&request).await?;
+    // an artificial ROTATE comes before it
+    for _ in 0..4 {
+        let Some(packet) = wire.next_event().await? else { break };
+        let header = EventHeader::parse(&packet[1..]).map_err(|e| Error::corrupt(file, e.0))?;
+        if header.kind == EventType::FORMAT_DESCRIPTION {
+            return Ok(header.timestamp);
+        }
+    }
+    Err(Error::corrupt(format!("{file} of {}", connector.address()), "it does not begin with a format description"))
 }
 
 /// MariaDB: the GTID state at exactly this place, `None` if there is no such place. MySQL: the state now.
@@ -113,7 +143,36 @@ pub(crate) async fn verify_same_history(
             )));
         }
     }
-    verify_gtids(connector, conn, server, at).await
+    verify_gtids(connector, conn, server, at).await?;
+    if at.born == 0 {
+        return Ok(());
+    }
+    let theirs = born(connector, server, &at.file).await?;
+    if theirs == at.born {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{address} has another history than the one that was read before: its {} was begun at {theirs} (seconds since 1970), \
+         the one that Tidelake read up to {at} at {}; the server was reset, restored or replaced. {ADVICE}",
+        at.file, at.born
+    )))
+}
+
+/// Checks that the head is not before a place that was read from this server earlier.
+///
+/// # Errors
+/// [`Error::Invalid`] that names both places.
+pub(crate) fn verify_not_before(connector: &Connector, head: &SourcePosition, read: &SourcePosition) -> Result<()> {
+    if head.covers(read) {
+        return Ok(());
+    }
+    let place = |at: &SourcePosition| BinlogPosition::parse(at).map_or_else(|_| at.to_string(), |p| p.to_string());
+    let (head, read) = (place(head), place(read));
+    Err(Error::Invalid(format!(
+        "the bin log of {} ends at {head}, but Tidelake read up to {read} before; the server was reset, restored or \
+         replaced. {ADVICE}",
+        connector.address()
+    )))
 }
 
 async fn verify_gtids(
@@ -122,7 +181,8 @@ async fn verify_gtids(
     server: &UpstreamServer,
     at: &BinlogPosition,
 ) -> Result<()> {
-    if at.gtid.is_empty() {
+    // without a birth, an empty state is one that was never asked for
+    if at.gtid.is_empty() && (at.born == 0 || !server.is_mariadb()) {
         return Ok(());
     }
     let contained = if server.is_mariadb() {
@@ -144,15 +204,19 @@ async fn verify_gtids(
             at.gtid
         ))),
         None => Err(Error::Invalid(format!(
-            "{address} has another history than the one that was read before: no event of it ends at {at}. {ADVICE}"
+            "{address} has another history than the one that was read before: no event of it ends at {at}; the \
+             server was reset, restored or replaced. {ADVICE}"
         ))),
     }
 }
 
-/// True if every domain of `ours` stands at the same GTID in `theirs`.
+/// True if the domains that both know stand at the same GTID. One may know domains that the other does not: the user can
+/// let the server forget some (`FLUSH BINARY LOGS DELETE_DOMAIN_ID`).
 fn same_domains(ours: &str, theirs: &str) -> bool {
-    let theirs = domains(theirs);
-    domains(ours).iter().all(|(domain, gtid)| theirs.get(domain) == Some(gtid))
+    let (ours, theirs) = (domains(ours), domains(theirs));
+    let mut both = ours.iter().filter_map(|(domain, gtid)| Some((gtid, theirs.get(domain)?))).peekable();
+    let strangers = both.peek().is_none() && !(ours.is_empty() && theirs.is_empty());
+    !strangers && both.all(|(ours, theirs)| ours == theirs)
 }
 
 fn domains(state: &str) -> BTreeMap<&str, &str> {
@@ -181,8 +245,11 @@ mod tests {
     #[test]
     fn domains_must_stand_at_the_same_gtid() {
         assert!(same_domains("0-1-5", "0-1-5,7-2-9"));
-        assert!(same_domains("", "0-1-5"));
+        assert!(same_domains("0-1-5,1-1-1", "0-1-5"));
+        assert!(same_domains("", ""));
         assert!(!same_domains("0-1-5", "0-2-5"));
-        assert!(!same_domains("0-1-5,1-1-1", "0-1-5"));
+        assert!(!same_domains("0-1-5,1-1-1", "0-1-5,1-1-2"));
+        // a new server, or one that was reset
+        assert!(!same_domains("0-1-5", "") && !same_domains("", "0-1-5") && !same_domains("0-1-5", "1-1-1"));
     }
 }

@@ -24,13 +24,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::Rng;
-use tidelake_core::ports::{CopyProgress, SourceState, SourceStatus};
+use tidelake_core::ports::{Buffer, CopyProgress, SourceState, SourceStatus};
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Result, TableDef, TableName};
+use tidelake_core::{Result, SourcePosition, TableDef, TableName};
 use tokio::sync::watch;
 
 use crate::filter::TableFilter;
@@ -124,6 +125,10 @@ struct Shared {
     ddl: DdlReading,
     connector: Connector,
     options: ServiceOptions,
+    /// Where the stream was told to begin.
+    begin: Mutex<Option<SourcePosition>>,
+    /// Where the stream goes to, once it runs.
+    buffer: OnceLock<Arc<dyn Buffer>>,
     status: Mutex<SourceStatus>,
     bytes_read: AtomicU64,
     copies: Mutex<Vec<CopyProgress>>,
@@ -138,12 +143,20 @@ impl Shared {
             ddl,
             connector: Connector::new(UpstreamUrl::parse(&options.url)?),
             options,
+            begin: Mutex::default(),
+            buffer: OnceLock::new(),
             status: Mutex::default(),
             bytes_read: AtomicU64::new(0),
             copies: Mutex::default(),
             problems: Mutex::default(),
             complete: watch::Sender::new(false),
         })
+    }
+
+    /// The newest place that is known of the upstream's history: it must still be part of what the upstream has.
+    fn known(&self) -> Option<SourcePosition> {
+        let read = self.buffer.get().and_then(|buffer| buffer.read_position().borrow().clone());
+        read.or_else(|| self.begin.lock().clone()).filter(|position| !position.token.is_empty())
     }
 
     fn set_state(&self, state: SourceState, reason: String) {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::UpstreamServer;
 use super::{DdlReading, ServiceOptions, Shared, copy, history, stream};
 use crate::mysql::decoder::{BinlogDecoder, UnknownTables};
+use crate::mysql::position::BinlogPosition;
 
 /// Longest wait for the upstream's answer to "where is your head".
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,21 +43,31 @@ impl ServiceSource {
         Ok(ServiceSource { shared: Arc::new(Shared::new(options, ddl)?), head: Mutex::new(None) })
     }
 
-    async fn connect_head(&self) -> Result<(Conn, UpstreamServer)> {
-        let mut conn = self.shared.connector.connect_plain().await?;
-        let server = UpstreamServer::detect(&self.shared.connector, &mut conn).await?;
+    /// Another server may answer now than the one that is read: its head would say nothing about the replica.
+    async fn connect_head(&self, known: Option<&SourcePosition>) -> Result<(Conn, UpstreamServer)> {
+        let connector = &self.shared.connector;
+        let mut conn = connector.connect_plain().await?;
+        let server = UpstreamServer::detect(connector, &mut conn).await?;
+        if let Some(known) = known {
+            let known = BinlogPosition::parse(known)?;
+            history::verify_same_history(connector, &mut conn, &server, &known).await?;
+        }
         Ok((conn, server))
     }
 
     /// One question over the kept connection; it is put back only if it answered.
     async fn ask_head(&self, kept: &mut Option<(Conn, UpstreamServer)>) -> Result<SourcePosition> {
+        let known = self.shared.known();
         let (mut conn, server) = match kept.take() {
             Some(kept) => kept,
-            None => self.connect_head().await?,
+            None => self.connect_head(known.as_ref()).await?,
         };
-        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?;
+        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?.to_source(0);
+        if let Some(known) = known {
+            history::verify_not_before(&self.shared.connector, &head, &known)?;
+        }
         *kept = Some((conn, server));
-        Ok(head.to_source(0))
+        Ok(head)
     }
 }
 
@@ -73,6 +84,14 @@ impl Source for ServiceSource {
         cancel: CancellationToken,
     ) -> Result<()> {
         stream::run(&self.shared, after, buffer, cancel).await
+    }
+
+    async fn first_position(&self) -> Result<Option<SourcePosition>> {
+        let mut kept = self.head.lock().await;
+        let (mut conn, server) = self.connect_head(None).await?;
+        let start = history::read_start(&self.shared.connector, &mut conn, &server).await?;
+        *kept = Some((conn, server));
+        Ok(Some(start.to_source(0)))
     }
 
     /// Everything that was acknowledged to any client before this call is at or before the returned position: a

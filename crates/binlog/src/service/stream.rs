@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mysql_async::Conn;
 use tidelake_core::ports::{Buffer, SourceState};
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// A connection that is silent for this long and five heartbeats is given up.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// How often the upstream's head is compared with what was read.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
 /// Streams until cancelled or failed for good.
 ///
 /// # Errors
@@ -36,6 +40,8 @@ pub(super) async fn run(
     buffer: Arc<dyn Buffer>,
     cancel: CancellationToken,
 ) -> Result<()> {
+    let _ = shared.buffer.set(buffer.clone());
+    shared.begin.lock().clone_from(&after);
     let mut at = after;
     let mut backoff = Backoff::new(LONGEST_BACKOFF);
     loop {
@@ -72,18 +78,22 @@ async fn session(
         () = cancel.cancelled() => return Ok(()),
         opened = open(shared, at.as_ref()) => opened,
     };
-    let (events, start) = opened?;
+    let (events, start, watch) = opened?;
     let mut appender = Appender::start(buffer.clone(), start, shared.options.fetch_window_bytes)?;
     shared.set_state(SourceState::Streaming, String::new());
-    let fetched = fetch(shared, events, &mut appender, cancel).await;
+    let fetched = tokio::select! {
+        fetched = fetch(shared, events, &mut appender, cancel) => fetched,
+        lost = watch.until_lost() => Err(lost),
+    };
     let (reached, appended) = appender.finish(cancel).await;
     *at = Some(reached);
     appended?;
     fetched
 }
 
-/// Connects, checks the history and asks for the bin log. Returns the stream and the position that it continues.
-async fn open(shared: &Shared, at: Option<&SourcePosition>) -> Result<(Wire, SourcePosition)> {
+/// Connects, checks the history and asks for the bin log. Returns the stream, the position that it continues, and who
+/// looks after the history while it is read.
+async fn open(shared: &Arc<Shared>, at: Option<&SourcePosition>) -> Result<(Wire, SourcePosition, Watch)> {
     let connector = &shared.connector;
     let mut conn = connector.connect_plain().await?;
     let server = UpstreamServer::detect(connector, &mut conn).await?;
@@ -108,7 +118,39 @@ async fn open(shared: &Shared, at: Option<&SourcePosition>) -> Result<(Wire, Sou
         mariadb: server.is_mariadb(),
     };
     wire.dump(&request).await?;
-    Ok((wire, start))
+    Ok((wire, start, Watch { shared: shared.clone(), conn, server }))
+}
+
+/// Looks after the upstream's history during a session: a server that is reset keeps its replicas' connections, and sends
+/// nothing over them until its new bin log is longer than the old one was.
+struct Watch {
+    shared: Arc<Shared>,
+    conn: Conn,
+    server: UpstreamServer,
+}
+
+impl Watch {
+    /// Returns when the upstream's head is seen before what was read from it. A lost connection is the session's to notice.
+    async fn until_lost(mut self) -> Error {
+        let connector = &self.shared.connector;
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let known = self.shared.known();
+            match history::read_head(connector, &mut self.conn, &self.server).await {
+                Ok(head) => {
+                    let same = known.map(|known| history::verify_not_before(connector, &head.to_source(0), &known));
+                    if let Some(Err(lost)) = same {
+                        return lost;
+                    }
+                }
+                Err(_) => {
+                    if let Ok(conn) = connector.connect_plain().await {
+                        self.conn = conn;
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Passes events on until cancelled (`Ok`), or the connection or the appender fails.

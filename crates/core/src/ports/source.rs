@@ -84,7 +84,12 @@ pub trait Source: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<()>;
 
-    /// The upstream's newest position now.
+    /// Where a stream that has never run begins, with all that later tells this upstream's history from another's;
+    /// `None`: at the source's own beginning.
+    async fn first_position(&self) -> Result<Option<SourcePosition>>;
+
+    /// The upstream's newest position now. An error (not a wrong answer) if the upstream is seen to have another history
+    /// than the one that is streamed.
     async fn head(&self) -> Result<SourcePosition>;
 
     /// Copies every wanted table that the engine's catalog does not have live, and keeps doing so (new wishes,

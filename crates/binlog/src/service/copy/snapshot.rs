@@ -103,5 +103,5 @@ async fn snapshot_position(connector: &Connector, conn: &mut Conn) -> Result<Bin
         let address = connector.address();
         return Err(Error::Invalid(format!("{address} tells no position of a snapshot: is log_bin set?")));
     };
-    Ok(BinlogPosition { file, pos, gtid: String::new(), from: None })
+    Ok(BinlogPosition { file, pos, ..BinlogPosition::default() })
 }

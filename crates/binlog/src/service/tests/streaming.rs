@@ -65,6 +65,7 @@ impl Stream {
     }
 
     async fn stop(self) -> SourcePosition {
+        self.started().await;
         self.cancel.cancel();
         tokio::time::timeout(PATIENCE, self.task).await.expect("ends in time").unwrap().unwrap();
         self.buffer.read_position().borrow().clone().unwrap()
@@ -191,6 +192,40 @@ async fn a_gap_is_an_error_that_names_it() {
     let error = Stream::start(&server.source_url(), Some(at), &buffer).fails().await.to_string();
     assert!(error.contains("another history"), "{error}");
     assert!(transactions(&*buffer).is_empty());
+}
+
+/// Without any GTID and at the same offset of a file of the same name, only the file's birth tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_before_the_first_transaction_is_noticed() {
+    let server = MariaDb::start(MariaDbOptions::default());
+    server.execute("RESET MASTER");
+    let source = ServiceSource::with_ddl(ServiceOptions::new(server.source_url()), super::no_ddl()).unwrap();
+    let first = source.first_position().await.unwrap().unwrap();
+    let buffer = new_buffer();
+    Stream::start(&server.source_url(), Some(first.clone()), &buffer).stop().await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    server.execute("RESET MASTER");
+    let same = source.first_position().await.unwrap().unwrap();
+    assert_eq!(same.order(), first.order());
+    let error = Stream::start(&server.source_url(), Some(first), &buffer).fails().await.to_string();
+    assert!(error.contains("another history") && error.contains("begun at"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_under_an_open_stream_ends_it_and_is_no_head() {
+    let server = MariaDb::start(MariaDbOptions::default());
+    server.execute("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY); INSERT INTO a.t VALUES (1)");
+    let stream = Stream::start(&server.source_url(), None, &new_buffer());
+    stream.started().await;
+    stream.source.head().await.unwrap();
+    server.execute("RESET MASTER; INSERT INTO a.t VALUES (2)");
+    let error = stream.source.head().await.unwrap_err().to_string();
+    assert!(error.contains("reset, restored or replaced"), "{error}");
+    // over the kept connection, and over a new one
+    let error = stream.source.head().await.unwrap_err().to_string();
+    assert!(error.contains("reset, restored or replaced"), "{error}");
+    let error = stream.fails().await.to_string();
+    assert!(error.contains("reset, restored or replaced") && error.contains("binlog.000001"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
