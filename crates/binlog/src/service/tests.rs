@@ -1,6 +1,8 @@
 //! Against real MariaDB servers, each started by its test.
 
+mod copying;
 mod preflights;
+mod replica;
 mod streaming;
 
 use bytes::Bytes;
