@@ -4,14 +4,25 @@
 //! pattern that matches a name decides. Without any including pattern, everything that is not excluded is wanted.
 //! The servers' own databases (`mysql`, `sys`, `information_schema`, `performance_schema`) are wanted never.
 
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use tidelake_core::{Error, Result, TableName};
 
 const SYSTEM: [&str; 4] = ["mysql", "sys", "information_schema", "performance_schema"];
 
 /// A parsed table filter. The default one wants everything but the servers' own databases.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableFilter {
     patterns: Vec<Pattern>,
+    /// What a name gets that no pattern matches.
+    otherwise: bool,
+}
+
+impl Default for TableFilter {
+    fn default() -> TableFilter {
+        TableFilter { patterns: Vec::new(), otherwise: true }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +42,18 @@ impl TableFilter {
         if text.trim().is_empty() {
             return Ok(TableFilter::default());
         }
-        Ok(TableFilter { patterns: parts.map(Pattern::parse).collect::<Result<_>>()? })
+        let patterns: Vec<Pattern> = parts.map(Pattern::parse).collect::<Result<_>>()?;
+        let otherwise = !patterns.iter().any(|p| p.include);
+        Ok(TableFilter { patterns, otherwise })
+    }
+
+    /// This filter with one more pattern, which decides about the names that it matches and about no others.
+    ///
+    /// # Errors
+    /// As for [`TableFilter::parse`].
+    pub fn and(mut self, pattern: &str) -> Result<TableFilter> {
+        self.patterns.push(Pattern::parse(pattern.trim())?);
+        Ok(self)
     }
 
     /// True if the table is wanted. Names compare as spelled.
@@ -40,9 +62,8 @@ impl TableFilter {
         if is_system(&name.database) {
             return false;
         }
-        let default = !self.patterns.iter().any(|p| p.include);
         let matching = self.patterns.iter().rev().find(|p| p.matches(&name.database, &name.table));
-        matching.map_or(default, |p| p.include)
+        matching.map_or(self.otherwise, |p| p.include)
     }
 
     /// True if some table of the database could be wanted.
@@ -51,8 +72,7 @@ impl TableFilter {
         if is_system(database) {
             return false;
         }
-        let default = !self.patterns.iter().any(|p| p.include);
-        let mut wanted = default;
+        let mut wanted = self.otherwise;
         for pattern in self.patterns.iter().filter(|p| glob(p.database.as_bytes(), database.as_bytes())) {
             // an exclusion takes the whole database only if it names all its tables
             if pattern.include || pattern.table == "*" {
@@ -60,6 +80,41 @@ impl TableFilter {
             }
         }
         wanted
+    }
+}
+
+/// A filter that can be changed while it is in use; clones change together.
+#[derive(Clone, Debug, Default)]
+pub struct LiveFilter(Arc<RwLock<TableFilter>>);
+
+impl LiveFilter {
+    /// Puts another filter in its place.
+    pub fn set(&self, filter: TableFilter) {
+        *self.0.write() = filter;
+    }
+
+    /// The filter now.
+    #[must_use]
+    pub fn now(&self) -> TableFilter {
+        self.0.read().clone()
+    }
+
+    /// See [`TableFilter::wants`].
+    #[must_use]
+    pub fn wants(&self, name: &TableName) -> bool {
+        self.0.read().wants(name)
+    }
+
+    /// See [`TableFilter::wants_database`].
+    #[must_use]
+    pub fn wants_database(&self, database: &str) -> bool {
+        self.0.read().wants_database(database)
+    }
+}
+
+impl From<TableFilter> for LiveFilter {
+    fn from(filter: TableFilter) -> LiveFilter {
+        LiveFilter(Arc::new(RwLock::new(filter)))
     }
 }
 
@@ -148,6 +203,16 @@ mod tests {
         assert!(wants("shop.t?,*.x*y", "shop", "té"));
         assert!(wants("shop.t?,*.x*y", "z", "xaay"));
         assert!(!wants("shop.t?,*.x*y", "z", "xaa"));
+    }
+
+    #[test]
+    fn one_more_pattern_decides_about_its_own_names_only() {
+        let all_but_one = TableFilter::default().and("!shop.*").and_then(|f| f.and("shop.orders")).expect("parses");
+        let wants = |database, table| all_but_one.wants(&TableName::new(database, table));
+        assert!(wants("other", "t") && wants("shop", "orders") && !wants("shop", "items"));
+        let some = TableFilter::parse("shop.*").and_then(|f| f.and("crm.*")).expect("parses");
+        assert!(some.wants(&TableName::new("crm", "t")) && !some.wants(&TableName::new("other", "t")));
+        assert!(some.and("mysql.*").is_err());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Result, SourcePosition, TableDef, TableName};
 use tokio::sync::watch;
 
-use crate::filter::TableFilter;
+use crate::filter::{LiveFilter, TableFilter};
 use crate::mysql::decoder::DdlInterpreter;
 use connect::Connector;
 pub use preflight::{Finding, FindingLevel, Preflight, preflight};
@@ -127,6 +127,8 @@ struct Shared {
     options: ServiceOptions,
     /// Where the stream was told to begin.
     begin: Mutex<Option<SourcePosition>>,
+    /// Which tables are wanted now.
+    filter: LiveFilter,
     /// Where the stream goes to, once it runs.
     buffer: OnceLock<Arc<dyn Buffer>>,
     status: Mutex<SourceStatus>,
@@ -142,6 +144,7 @@ impl Shared {
         Ok(Shared {
             ddl,
             connector: Connector::new(UpstreamUrl::parse(&options.url)?),
+            filter: options.filter.clone().into(),
             options,
             begin: Mutex::default(),
             buffer: OnceLock::new(),

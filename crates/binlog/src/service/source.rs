@@ -124,7 +124,7 @@ impl Source for ServiceSource {
     }
 
     fn decoder(&self) -> Box<dyn TransactionDecoder> {
-        let filter = self.shared.options.filter.clone();
+        let filter = self.shared.filter.clone();
         // rows of a table that is not in the catalog yet come with its copy
         Box::new(BinlogDecoder::with_interpreter(filter, UnknownTables::Ignore, self.shared.ddl.changes))
     }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, TableState};
+use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, TableName, TableState};
 
 pub use self::port::DdlInterpreter;
 use self::tables::MappedTables;
@@ -40,7 +40,7 @@ use super::group::PayloadEvents;
 use super::query::QueryForm;
 use super::reader::Malformed;
 use super::rows::{RowsEvent, TableWriter};
-use crate::filter::TableFilter;
+use crate::filter::LiveFilter;
 
 /// What to do with rows of a wanted table that the catalog does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum UnknownTables {
 
 /// Decodes what a [`TransactionGrouper`](super::group::TransactionGrouper) made of a MySQL or MariaDB binlog.
 pub struct BinlogDecoder {
-    filter: TableFilter,
+    filter: LiveFilter,
     unknown: UnknownTables,
     interpret: DdlInterpreter,
     maps: MappedTables,
@@ -91,15 +91,19 @@ impl Current<'_> {
 impl BinlogDecoder {
     /// A decoder of the wanted tables' changes.
     #[must_use]
-    pub fn new(filter: TableFilter, unknown: UnknownTables) -> BinlogDecoder {
+    pub fn new(filter: impl Into<LiveFilter>, unknown: UnknownTables) -> BinlogDecoder {
         BinlogDecoder::with_interpreter(filter, unknown, crate::ddl::changes)
     }
 
     /// The same with another reading of DDL.
     #[must_use]
-    pub fn with_interpreter(filter: TableFilter, unknown: UnknownTables, interpret: DdlInterpreter) -> BinlogDecoder {
+    pub fn with_interpreter(
+        filter: impl Into<LiveFilter>,
+        unknown: UnknownTables,
+        interpret: DdlInterpreter,
+    ) -> BinlogDecoder {
         BinlogDecoder {
-            filter,
+            filter: filter.into(),
             unknown,
             interpret,
             maps: MappedTables::default(),
@@ -107,6 +111,12 @@ impl BinlogDecoder {
             steps: Vec::new(),
             step_bytes: 0,
         }
+    }
+
+    /// True for tables that are wanted, and for those that are there: a table that is no longer wanted follows the stream
+    /// until it is dropped, so that nobody reads it half.
+    fn follows(&self, name: &TableName, catalog: &Catalog) -> bool {
+        self.filter.wants(name) || catalog.tables.values().any(|entry| entry.def.name == *name)
     }
 
     fn event(&mut self, kind: EventType, body: &Bytes, current: &mut Current<'_>) -> Result<()> {

@@ -30,10 +30,11 @@ impl BinlogDecoder {
 
     fn on_ddl(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
-        let filter = &self.filter;
+        let (decoder, catalog) = (&*self, &*current.catalog);
+        let has = |database: &str| catalog.tables.values().any(|entry| entry.def.name.database == database);
         let wanted = |name: &TableName| match name.table.as_str() {
-            "" => filter.wants_database(&name.database),
-            _ => filter.wants(name),
+            "" => decoder.filter.wants_database(&name.database) || has(&name.database),
+            _ => decoder.follows(name, catalog),
         };
         let context = DdlContext {
             database: &query.database,
@@ -43,7 +44,7 @@ impl BinlogDecoder {
             position: current.position,
             wanted: &wanted,
         };
-        match (self.interpret)(&sql, &context, current.catalog) {
+        match (self.interpret)(&sql, &context, catalog) {
             DdlOutcome::Ignore => Ok(()),
             DdlOutcome::Changes(changes) => changes.into_iter().try_for_each(|c| self.apply(c, current)),
             DdlOutcome::Resync { tables, reason, .. } if tables.is_empty() => {
@@ -58,7 +59,7 @@ impl BinlogDecoder {
     }
 
     fn resync(&mut self, name: &TableName, reason: &str, current: &mut Current<'_>) -> Result<()> {
-        if !self.filter.wants(name) {
+        if !self.follows(name, current.catalog) {
             return Ok(());
         }
         let reason = format!("resync: {reason} ({})", current.place());
@@ -75,7 +76,7 @@ impl BinlogDecoder {
     fn on_dml(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
         for name in named_tables(&sql, &query.database, current.catalog) {
-            if !self.filter.wants(&name) {
+            if !self.follows(&name, current.catalog) {
                 continue;
             }
             let entries: Vec<_> = current.catalog.tables.values().filter(|e| e.def.name == name).collect();

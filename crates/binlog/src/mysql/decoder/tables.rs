@@ -179,7 +179,7 @@ impl BinlogDecoder {
     /// The catalog's tables of the map's name; those that do not fit the map are stopped first.
     fn resolve(&mut self, map: &TableMap, current: &mut Current<'_>) -> Result<Vec<Candidate>> {
         let name = TableName::new(map.database.as_str(), map.table.as_str());
-        if !self.filter.wants(&name) {
+        if !self.follows(&name, current.catalog) {
             return Ok(Vec::new());
         }
         let entries: Vec<TableEntry> =

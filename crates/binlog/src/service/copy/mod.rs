@@ -130,7 +130,7 @@ impl Coordinator {
                 (conn, server)
             }
         };
-        let listed = tables::list_wanted(&self.shared.connector, &mut conn, &self.shared.options.filter).await?;
+        let listed = tables::list_wanted(&self.shared.connector, &mut conn, &self.shared.filter.now()).await?;
         let head = history::read_head(&self.shared.connector, &mut conn, &server).await?.to_source(0);
         self.upstream = Some((conn, server));
         wait::covered(&*self.buffer, &*self.engine, &head).await?;
