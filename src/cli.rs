@@ -29,6 +29,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show or change how often the Magic Writer publishes, while it runs
     Interval(IntervalArgs),
+    /// Show the replicated tables; add or remove some while it runs
+    Tables(TablesArgs),
+    /// Copy a table again while it runs; readers keep the old one until the new one is whole
+    Resync(ResyncArgs),
     /// Run SQL on a running tidelake
     Sql(SqlArgs),
     /// Check an upstream server's settings and privileges
@@ -46,6 +50,8 @@ impl Command {
             Command::Run(args) => crate::run::run(args),
             Command::Status(args) => crate::status::print(&args),
             Command::Interval(args) => crate::client::interval(&args),
+            Command::Tables(args) => crate::tables::tables(&args),
+            Command::Resync(args) => crate::tables::resync(&args),
             Command::Sql(args) => crate::sql::sql(args),
             Command::Doctor(args) => crate::doctor::doctor(args),
         }
@@ -183,6 +189,41 @@ pub struct IntervalArgs {
     /// The new interval, 1ms to 60s; without it, the current one is printed
     #[arg(value_parser = parse_duration)]
     pub interval: Option<Duration>,
+    /// Which server.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Options of `tidelake tables`.
+#[derive(Clone, Debug, Args)]
+pub struct TablesArgs {
+    /// What to do; without it, the patterns and tables are printed
+    #[arg(requires = "pattern")]
+    pub action: Option<TablesAction>,
+    /// The tables: db.table with * and ?
+    pub pattern: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// What `tidelake tables` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TablesAction {
+    /// Replicate these tables too
+    Add,
+    /// No longer replicate these tables, and drop them from the replica
+    Remove,
+}
+
+/// Options of `tidelake resync`.
+#[derive(Clone, Debug, Args)]
+pub struct ResyncArgs {
+    /// The table: db.table (a name with a dot in it in backticks)
+    pub table: String,
+    /// Return only once the new copy is in its place
+    #[arg(long)]
+    pub wait: bool,
     /// Which server.
     #[command(flatten)]
     pub http: HttpArgs,

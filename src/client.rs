@@ -23,6 +23,15 @@ pub fn put(address: &str, path: &str, json: &serde_json::Value) -> Result<String
     body(response)
 }
 
+/// The body of `POST path` with a JSON body.
+///
+/// # Errors
+/// As for [`get`].
+pub fn post(address: &str, path: &str, json: &serde_json::Value) -> Result<String> {
+    let response = agent().post(url(address, path)).send_json(json).with_context(|| no_answer(address))?;
+    body(response)
+}
+
 /// `tidelake interval`.
 ///
 /// # Errors

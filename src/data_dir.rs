@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/tidelake.json   format version and the source it belongs to
 //! DIR/stream-start.json  where streaming first began
+//! DIR/wishes.json     tables added, removed and to be copied again while it ran
 //! DIR/buffer/         Data Buffer
 //! DIR/engine/         Magic Engine
 //! DIR/latch/          Latch Service (writer epochs)
@@ -71,6 +72,11 @@ impl DataDir {
         self.root.join("spill")
     }
 
+    /// What the user asked for while it ran.
+    pub fn wishes(&self) -> PathBuf {
+        self.root.join("wishes.json")
+    }
+
     /// The position where streaming first began, fixed by `first` and kept durably before anything is copied or
     /// streamed: a restart before the first transaction must begin at the same place.
     ///
@@ -135,7 +141,11 @@ fn create(root: &Path, path: &Path, source_kind: &str, source: &str) -> Result<(
     write_durably(root, path, &serde_json::to_vec_pretty(&identity)?)
 }
 
-fn write_durably(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file of the data directory `root` so that a crash leaves the old or the new one.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_durably(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let draft = path.with_extension("json.new");
     fs::write(&draft, bytes).with_context(|| format!("write {}", draft.display()))?;
     fs::File::open(&draft).and_then(|f| f.sync_all()).with_context(|| format!("sync {}", draft.display()))?;

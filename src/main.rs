@@ -17,6 +17,8 @@ mod run;
 mod shutdown;
 mod sql;
 mod status;
+mod tables;
+mod wishes;
 
 use std::process::ExitCode;
 

@@ -12,9 +12,9 @@ use tidelake_binlog::service::{ServiceOptions, ServiceSource};
 use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
-use tidelake_core::CommitSeq;
 use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
 use tidelake_core::types::text::ServerFlavor;
+use tidelake_core::{CommitSeq, TableName};
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{LatchOptions, LocalLatch};
 use tidelake_writer::{MagicWriter, WriterHandle, WriterOptions, WriterParts};
@@ -26,11 +26,16 @@ use crate::config::{Settings, SourceSettings};
 use crate::data_dir::DataDir;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
+use crate::wishes::{Kept, Wishes};
 
 /// A started pipeline.
 pub struct Pipeline {
     /// Where from.
     pub source: Arc<dyn Source>,
+    /// `--tables`.
+    pub tables: String,
+    /// Tables changed while it runs; `None` for a source of files.
+    pub wishes: Option<Arc<Wishes>>,
     /// Data Buffer.
     pub buffer: Arc<dyn Buffer>,
     /// Magic Engine.
@@ -59,8 +64,9 @@ impl Pipeline {
     /// # Errors
     /// The first part that cannot start, and why.
     pub async fn start(settings: &Settings, cancel: CancellationToken) -> Result<Arc<Pipeline>> {
-        let source = source(settings)?;
-        let dir = DataDir::open(&settings.data_dir, source.kind(), &address(settings))?;
+        let dir = DataDir::open(&settings.data_dir, source_kind(settings), &address(settings))?;
+        let kept = Kept::load(&dir)?;
+        let (source, service) = open_source(settings, &kept)?;
         let buffer: Arc<dyn Buffer> = open_buffer(&dir, settings)?;
         let ready_at = *buffer.head().borrow();
         let engine: Arc<dyn StoreEngine> = MagicEngine::open(EngineOptions {
@@ -75,8 +81,13 @@ impl Pipeline {
         let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
         probe.wake(writer.clone());
         let sql = SqlEngine::new(sql_options(settings, &dir, engine.clone(), latch))?;
+        let wishes = service
+            .map(|service| anyhow::Ok(Wishes::start(&dir, filter(settings)?, kept, service, cancel.child_token())))
+            .transpose()?;
         let pipeline = Arc::new(Pipeline {
             source,
+            tables: settings.tables.clone().unwrap_or_default(),
+            wishes,
             buffer,
             engine,
             writer,
@@ -192,6 +203,13 @@ impl Pipeline {
         self.failure()
     }
 
+    /// True if the replica has the table, in whatever state.
+    pub fn has_table(&self, name: &TableName) -> bool {
+        let published = self.engine.published().borrow().seq;
+        let catalog = self.engine.catalog(published);
+        catalog.is_ok_and(|catalog| catalog.tables.values().any(|entry| entry.def.name == *name))
+    }
+
     /// Changes the Magic Writer's interval, at once.
     ///
     /// # Errors
@@ -216,13 +234,29 @@ impl Pipeline {
     }
 }
 
-fn source(settings: &Settings) -> Result<Arc<dyn Source>> {
+/// As [`Source::kind`] says it of the source that is not open yet.
+fn source_kind(settings: &Settings) -> &'static str {
+    match settings.source {
+        SourceSettings::Files { .. } => "file",
+        SourceSettings::Service { .. } => "mysql",
+    }
+}
+
+/// A source, and the same once more if it is a server.
+type OpenedSource = (Arc<dyn Source>, Option<Arc<ServiceSource>>);
+
+fn open_source(settings: &Settings, kept: &Kept) -> Result<OpenedSource> {
     Ok(match &settings.source {
         SourceSettings::Files { dir, follow } => {
             let filter = filter(settings)?;
-            Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow }))
+            (Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow })), None)
         }
-        SourceSettings::Service { .. } => Arc::new(ServiceSource::new(service_options(settings)?)?),
+        SourceSettings::Service { .. } => {
+            let options = service_options(settings)?;
+            let filter = kept.apply_to(options.filter.clone())?;
+            let service = Arc::new(ServiceSource::new(ServiceOptions { filter, ..options })?);
+            (service.clone(), Some(service))
+        }
     })
 }
 

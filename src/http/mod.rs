@@ -1,7 +1,8 @@
-//! The HTTP listener: status, interval, health and metrics.
+//! The HTTP listener: status, interval, tables, health and metrics.
 
 mod interval;
 mod metrics;
+mod tables;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::install as install_metrics;
+pub use tables::Tables;
 
 use crate::pipeline::Pipeline;
 use crate::status;
@@ -53,6 +55,8 @@ fn router(shared: Shared, loopback: bool) -> Router {
     let routes = Router::new()
         .route("/api/v1/status", get(report))
         .route("/api/v1/interval", get(interval::read).put(interval::write))
+        .route("/api/v1/tables", get(tables::read).post(tables::change))
+        .route("/api/v1/resync", post(tables::resync))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::page))

@@ -25,3 +25,4 @@ mod mirror;
 mod network;
 mod schema_changes;
 mod shutdown;
+mod wishes;

@@ -17,6 +17,7 @@ mod stream;
 mod tables;
 mod url;
 mod wire;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use preflight::{Finding, FindingLevel, Preflight, preflight};
 pub use server::UpstreamServer;
 pub use source::ServiceSource;
 use url::UpstreamUrl;
+use wishes::Wishes;
 
 /// How to read an upstream server.
 #[derive(Clone)]
@@ -129,6 +131,7 @@ struct Shared {
     begin: Mutex<Option<SourcePosition>>,
     /// Which tables are wanted now.
     filter: LiveFilter,
+    wishes: Wishes,
     /// Where the stream goes to, once it runs.
     buffer: OnceLock<Arc<dyn Buffer>>,
     status: Mutex<SourceStatus>,
@@ -145,6 +148,7 @@ impl Shared {
             ddl,
             connector: Connector::new(UpstreamUrl::parse(&options.url)?),
             filter: options.filter.clone().into(),
+            wishes: Wishes::default(),
             options,
             begin: Mutex::default(),
             buffer: OnceLock::new(),

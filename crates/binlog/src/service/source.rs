@@ -6,12 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::Conn;
 use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceStatus, StoreEngine, TransactionDecoder};
-use tidelake_core::{Error, Result, SourcePosition};
+use tidelake_core::{Error, Result, SourcePosition, TableName};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::server::UpstreamServer;
 use super::{DdlReading, ServiceOptions, Shared, copy, history, stream};
+use crate::filter::TableFilter;
 use crate::mysql::decoder::{BinlogDecoder, UnknownTables};
 use crate::mysql::position::BinlogPosition;
 
@@ -41,6 +42,38 @@ impl ServiceSource {
     /// As for [`ServiceSource::new`].
     pub fn with_ddl(options: ServiceOptions, ddl: DdlReading) -> Result<ServiceSource> {
         Ok(ServiceSource { shared: Arc::new(Shared::new(options, ddl)?), head: Mutex::new(None) })
+    }
+
+    /// The tables that are wanted now.
+    #[must_use]
+    pub fn filter(&self) -> TableFilter {
+        self.shared.filter.now()
+    }
+
+    /// Other tables are wanted from now on: those that are missing are copied, those that are no longer wanted leave the
+    /// replica.
+    pub fn want_tables(&self, filter: TableFilter) {
+        self.shared.filter.set(filter);
+        self.shared.wishes.wake();
+    }
+
+    /// Copies a table again, beside the one that is there; readers keep that one until the copy is whole.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the table is not wanted.
+    pub fn resync(&self, name: TableName) -> Result<()> {
+        if !self.shared.filter.wants(&name) {
+            return Err(Error::Invalid(format!("{name} is not among the replicated tables: add it first")));
+        }
+        self.shared.wishes.ask(name);
+        Ok(())
+    }
+
+    /// The tables that were asked for with [`ServiceSource::resync`] and are not whole yet; `true`: the copy has begun,
+    /// and goes on by itself after a restart.
+    #[must_use]
+    pub fn resyncs(&self) -> Vec<(TableName, bool)> {
+        self.shared.wishes.all()
     }
 
     /// Another server may answer now than the one that is read: its head would say nothing about the replica.

@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub engine: Arc<dyn StoreEngine>,
     pub buffer: Arc<dyn Buffer>,
     pub name: TableName,
+    /// The user asked for a new copy: an unfinished one will not do.
+    pub anew: bool,
 }
 
 /// A copy that has begun.
@@ -90,10 +92,16 @@ impl Job {
         let kind = SnapshotKind::of(&server, &facts);
         // Every snapshot is opened behind CopyBegin: what the stream had before it is in the copied rows, what comes
         // after it is applied to the copy. A snapshot opened earlier would miss the changes in between.
-        let mut copying = match self.unfinished()? {
+        let unfinished = if self.anew { None } else { self.unfinished()? };
+        let mut copying = match unfinished {
             Some(copying) => copying,
             None => self.begin(&mut conn, &server).await?,
         };
+        if self.anew {
+            // from here on the catalog remembers it
+            wait::published_up_to(&*self.engine, copying.begun).await?;
+            self.shared.wishes.begun(&self.name);
+        }
         self.note_begin(facts.rows, copying.cursor.rows);
         let mut read_at;
         loop {
@@ -115,6 +123,10 @@ impl Job {
         let read_at = (!copying.has_key()).then_some(read_at);
         let done = self.append(ControlRecord::CopyDone { copy_id: copying.copy_id, read_at }, None).await?;
         wait::published_up_to(&*self.engine, done).await?;
+        let catalog = self.engine.catalog(self.engine.published().borrow().seq)?;
+        if catalog.visible(&self.name).is_none_or(|entry| entry.created != copying.begun) {
+            return Ok(JobEnd::Dropped); // by something that came between the last chunk and the end
+        }
         self.note_end();
         Ok(JobEnd::Done)
     }
@@ -130,7 +142,7 @@ impl Job {
         }
         let cursor = Cursor::parse(cursor)?;
         tracing::info!(table = %self.name, rows = cursor.rows, "the initial copy goes on");
-        Ok(Some(Copying::new(*copy_id, entry.def.clone(), cursor, CommitSeq::ZERO)))
+        Ok(Some(Copying::new(*copy_id, entry.def.clone(), cursor, entry.created)))
     }
 
     /// Keeps everything that is not yet in the buffer's durable part: taken before a snapshot.

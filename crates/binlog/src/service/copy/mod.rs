@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use tidelake_core::control::ControlRecord;
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::{Catalog, Error, Result, TableName, TableState};
+use tidelake_core::{Catalog, Error, Result, TableId, TableName, TableState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -61,12 +61,20 @@ struct Coordinator {
     engine: Arc<dyn StoreEngine>,
     buffer: Arc<dyn Buffer>,
     upstream: Option<(Conn, UpstreamServer)>,
-    jobs: JoinSet<(TableName, Result<JobEnd>)>,
+    jobs: JoinSet<Ended>,
     active: HashSet<TableName>,
     failed: HashMap<TableName, (Backoff, Instant)>,
-    /// Copies that the catalog was asked to drop.
-    dropped: HashSet<u64>,
+    /// Tables that the catalog was asked to drop.
+    dropped: HashSet<TableId>,
     settled: Option<Settled>,
+}
+
+/// A copy job that has ended.
+struct Ended {
+    name: TableName,
+    /// A live table was there when it began.
+    beside: bool,
+    end: Result<JobEnd>,
 }
 
 /// What the catalog looked like when nothing was missing.
@@ -112,6 +120,7 @@ impl Coordinator {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.shared.wishes.changed() => self.settled = None,
                 Some(ended) = self.jobs.join_next() => self.job_ended(ended)?,
             }
         }
@@ -142,13 +151,16 @@ impl Coordinator {
         }
         let listed: Vec<TableName> = listed.into_iter().filter(|t| t.kind == TableType::Base).map(|t| t.name).collect();
         self.drop_unwanted(&catalog, &listed).await?;
-        let missing: Vec<TableName> = listed.into_iter().filter(|name| is_missing(&catalog, name)).collect();
+        self.forget_wishes(&listed);
+        let wishes = &self.shared.wishes;
+        let is_due = |name: &TableName| is_missing(&catalog, name) || wishes.is_waiting(name);
+        let missing: Vec<TableName> = listed.into_iter().filter(is_due).collect();
         self.forget_problems(&missing);
         if missing.is_empty() && self.active.is_empty() {
             self.settled = Some(Settled { shape: shape(&catalog), at: Instant::now() });
             self.shared.complete.send_replace(true);
         }
-        self.start(missing);
+        self.start(&catalog, missing);
         Ok(())
     }
 
@@ -163,7 +175,7 @@ impl Coordinator {
         self.engine.catalog(published)
     }
 
-    fn start(&mut self, missing: Vec<TableName>) {
+    fn start(&mut self, catalog: &Catalog, missing: Vec<TableName>) {
         self.settled = self.settled.take().filter(|_| missing.is_empty());
         for name in missing {
             let waits = self.failed.get(&name).is_some_and(|(_, until)| Instant::now() < *until);
@@ -179,22 +191,25 @@ impl Coordinator {
                 shared: self.shared.clone(),
                 engine: self.engine.clone(),
                 buffer: self.buffer.clone(),
+                anew: self.shared.wishes.is_waiting(&name),
                 name: name.clone(),
             };
+            let beside = is_live(catalog, &name);
             self.jobs.spawn(async move {
                 let end = job.run().await;
-                (name, end)
+                Ended { name, beside, end }
             });
         }
     }
 
-    fn job_ended(&mut self, ended: Result<(TableName, Result<JobEnd>), tokio::task::JoinError>) -> Result<()> {
-        let (name, end) = ended.map_err(|e| Error::Internal(format!("a copy job ended: {e}")))?;
+    fn job_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<()> {
+        let Ended { name, beside, end } = ended.map_err(|e| Error::Internal(format!("a copy job ended: {e}")))?;
         self.active.remove(&name);
         match end {
             Ok(end) => {
-                if end == JobEnd::Dropped {
-                    tracing::info!(table = %name, "a schema change dropped the initial copy, it begins again");
+                match end {
+                    JobEnd::Done => self.shared.wishes.done(&name),
+                    JobEnd::Dropped => self.was_dropped(&name, beside)?,
                 }
                 self.failed.remove(&name);
                 self.shared.note_problem(Some(&name), None);
@@ -214,15 +229,35 @@ impl Coordinator {
     /// Drops copies of tables that are no longer wanted, or vanished upstream without a DROP in the stream.
     async fn drop_unwanted(&mut self, catalog: &Catalog, listed: &[TableName]) -> Result<()> {
         for entry in catalog.tables.values() {
-            let TableState::Copying { copy_id, .. } = entry.state else { continue };
-            if listed.contains(&entry.def.name) || !self.dropped.insert(copy_id) {
+            let vanished = matches!(entry.state, TableState::Copying { .. }) && !listed.contains(&entry.def.name);
+            let unwanted = !self.shared.filter.wants(&entry.def.name);
+            if !(vanished || unwanted) || !self.dropped.insert(entry.def.id) {
                 continue;
             }
-            tracing::info!(table = %entry.def.name, "the table is gone or no longer wanted, its copy is dropped");
+            tracing::info!(table = %entry.def.name, unwanted, "the table is gone or no longer wanted, it is dropped");
             let record = ControlRecord::DropTable { name: entry.def.name.clone() };
             job::append(self.buffer.clone(), record, None).await?;
         }
         Ok(())
+    }
+
+    /// A copy beside a live table leaves no trace in the catalog when it is dropped, so it is asked for again.
+    fn was_dropped(&self, name: &TableName, beside: bool) -> Result<()> {
+        tracing::info!(table = %name, "a schema change dropped the copy, it begins again if it is still wanted");
+        if beside && is_live(&*self.catalog()?, name) && self.shared.filter.wants(name) {
+            self.shared.wishes.ask(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Wishes for tables that are gone.
+    fn forget_wishes(&self, listed: &[TableName]) {
+        for (name, _) in self.shared.wishes.all() {
+            if !listed.contains(&name) && !self.active.contains(&name) {
+                tracing::warn!(table = %name, "upstream has no such table any more, it is not copied again");
+                self.shared.wishes.forget(&name);
+            }
+        }
     }
 
     /// A table that is no longer missing has no problem any more.
@@ -235,6 +270,10 @@ impl Coordinator {
             keep
         });
     }
+}
+
+fn is_live(catalog: &Catalog, name: &TableName) -> bool {
+    catalog.visible(name).is_some_and(|entry| entry.state == TableState::Live)
 }
 
 /// True if the table must be copied: not there, being copied, or stopped until it is copied again.
