@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tidelake_core::ports::{Buffer, Source};
-use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
+use tidelake_core::{Catalog, CommitSeq, Error, Result, SourcePosition, TableName};
 use tidelake_latch::FreshnessProbe;
 use tidelake_writer::WriterHandle;
 
@@ -30,12 +30,16 @@ impl PipelineProbe {
 
 #[async_trait]
 impl FreshnessProbe for PipelineProbe {
-    /// Tables that are still being copied are part of the latest state, so their copies are waited for first.
+    /// Wanted tables that the catalog does not even name yet are part of the latest state: their copies come first.
     async fn seq_of_latest(&self) -> Result<CommitSeq> {
         let head = self.source.head().await?;
         let mut complete = self.source.copy_complete();
         complete.wait_for(|done| *done).await.map_err(|_| Error::Closed("the source has ended".into()))?;
         self.seq_of(&head).await
+    }
+
+    fn missing_table(&self, catalog: &Catalog) -> Option<TableName> {
+        catalog.awaiting_copy().filter(|_| self.source.can_copy()).cloned()
     }
 
     async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq> {

@@ -13,6 +13,9 @@ use crate::position::SourcePosition;
 use crate::schema::{TableDef, TableName};
 use crate::seq::{CommitSeq, TableId};
 
+/// A table stopped with a reason that begins so is copied again by a source that can copy.
+pub const RESYNC: &str = "resync:";
+
 /// What a table is good for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -35,6 +38,14 @@ pub enum TableState {
         /// Where in the stream.
         at: SourcePosition,
     },
+}
+
+impl TableState {
+    /// True if the table stopped, and a copy of it mends that.
+    #[must_use]
+    pub fn wants_resync(&self) -> bool {
+        matches!(self, TableState::Stopped { reason, .. } if reason.starts_with(RESYNC))
+    }
 }
 
 /// One table in the catalog.
@@ -107,6 +118,20 @@ impl Catalog {
     #[must_use]
     pub fn copying(&self, name: &TableName) -> Option<&TableEntry> {
         self.tables.values().find(|e| e.def.name == *name && matches!(e.state, TableState::Copying { .. }))
+    }
+
+    /// A table that readers cannot have until a copy of it is whole: being copied with no live table beside the copy,
+    /// or stopped until it is copied again.
+    #[must_use]
+    pub fn awaiting_copy(&self) -> Option<&TableName> {
+        let waits = |entry: &&TableEntry| match &entry.state {
+            TableState::Live => false,
+            TableState::Stopped { .. } => entry.state.wants_resync(),
+            TableState::Copying { .. } => {
+                self.visible(&entry.def.name).is_none_or(|beside| beside.state != TableState::Live)
+            }
+        };
+        self.tables.values().find(waits).map(|entry| &entry.def.name)
     }
 
     /// The entry of a table.

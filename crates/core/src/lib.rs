@@ -23,7 +23,7 @@ pub mod value;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use catalog::{Catalog, SchemaChange, TableEntry, TableState};
+pub use catalog::{Catalog, RESYNC, SchemaChange, TableEntry, TableState};
 pub use change::{ChangeBatch, DecodedStep, RowOp};
 pub use error::{Error, Result};
 pub use position::SourcePosition;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease, StoreEngine};
-use tidelake_core::{CommitSeq, Error, Result, SourcePosition, WriterEpoch};
+use tidelake_core::{Catalog, CommitSeq, Error, Result, SourcePosition, TableName, WriterEpoch};
 
 use epoch::EpochFile;
 use leases::Leases;
@@ -32,6 +32,10 @@ const SWEEP: Duration = Duration::from_millis(250);
 pub trait FreshnessProbe: Send + Sync {
     /// The seq that covers what the upstream has committed when this is called; waits until the buffer has it.
     async fn seq_of_latest(&self) -> Result<CommitSeq>;
+
+    /// A table that makes `catalog` less than the latest state, although it holds every commit: its copy is still to
+    /// come. `None` if there is none, or nothing will bring it.
+    fn missing_table(&self, catalog: &Catalog) -> Option<TableName>;
 
     /// The seq that covers a position; waits until the buffer has it.
     async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq>;
@@ -125,6 +129,30 @@ impl LocalLatch {
         self.wait_published(wanted).await
     }
 
+    async fn reach_and_pin(&self, freshness: &Freshness, ttl: Duration) -> Result<SnapshotLease> {
+        self.reach(freshness).await?;
+        match freshness {
+            Freshness::AtSeq(seq) => self.pin(Some(*seq), ttl),
+            Freshness::Latest => self.pin_whole(ttl).await,
+            Freshness::Any | Freshness::AtLeast(_) => self.pin(None, ttl),
+        }
+    }
+
+    /// Pins the first seq from now on at which no table waits for its copy. The question is put to the pinned seq: a
+    /// table may stop for a re-sync at any commit.
+    async fn pin_whole(&self, ttl: Duration) -> Result<SnapshotLease> {
+        let mut published = self.engine.published();
+        loop {
+            published.mark_unchanged();
+            let lease = self.pin(None, ttl)?;
+            if self.probe.missing_table(&*self.engine.catalog(lease.seq())?).is_none() {
+                return Ok(lease);
+            }
+            drop(lease);
+            published.changed().await.map_err(|_| Error::Closed("the engine has ended".into()))?;
+        }
+    }
+
     fn pin(&self, exactly: Option<CommitSeq>, ttl: Duration) -> Result<SnapshotLease> {
         let (id, seq) = {
             let mut leases = self.leases.lock();
@@ -135,13 +163,20 @@ impl LocalLatch {
         Ok(SnapshotLease::new(id, seq, Arc::new(release)))
     }
 
+    fn missing_table(&self, seq: CommitSeq) -> Option<TableName> {
+        self.engine.catalog(seq).ok().and_then(|catalog| self.probe.missing_table(&catalog))
+    }
+
     fn too_late(&self, freshness: &Freshness, wait: Duration) -> Error {
         let published = self.engine.published().borrow().clone();
         let what = match freshness {
             _ if published.seq < self.ready_at => format!("seq {} (replaying after a restart)", self.ready_at),
             Freshness::Any => "a snapshot".to_owned(),
             Freshness::AtLeast(position) => format!("upstream position {position}"),
-            Freshness::Latest => "the upstream's latest commit (or a table's initial copy)".to_owned(),
+            Freshness::Latest => match self.missing_table(published.seq) {
+                Some(table) => format!("the copy of table {table}"),
+                None => "the upstream's latest commit (or a table's initial copy)".to_owned(),
+            },
             Freshness::AtSeq(seq) => format!("seq {seq}"),
         };
         Error::Timeout(format!(
@@ -155,13 +190,9 @@ impl LocalLatch {
 #[async_trait]
 impl Latch for LocalLatch {
     async fn acquire(&self, freshness: Freshness, ttl: Duration, wait: Duration) -> Result<SnapshotLease> {
-        match tokio::time::timeout(wait, self.reach(&freshness)).await {
-            Ok(reached) => reached?,
-            Err(_) => return Err(self.too_late(&freshness, wait)),
-        }
-        match freshness {
-            Freshness::AtSeq(seq) => self.pin(Some(seq), ttl),
-            _ => self.pin(None, ttl),
+        match tokio::time::timeout(wait, self.reach_and_pin(&freshness, ttl)).await {
+            Ok(pinned) => pinned,
+            Err(_) => Err(self.too_late(&freshness, wait)),
         }
     }
 

@@ -1,6 +1,7 @@
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{BatchStream, ScanPlan, ScanRequest, ScanSplit, StoreWriter, TableStats};
-use tidelake_core::{Catalog, TableId};
+use tidelake_core::testing::tables::accounts;
+use tidelake_core::{Catalog, SchemaChange, TableId, TableState};
 use tokio::sync::watch;
 
 use super::*;
@@ -9,6 +10,7 @@ use super::*;
 struct Seqs {
     published: watch::Sender<Progress>,
     horizon: Mutex<CommitSeq>,
+    catalog: Mutex<Arc<Catalog>>,
 }
 
 impl Seqs {
@@ -29,7 +31,7 @@ impl StoreEngine for Seqs {
         self.published.subscribe()
     }
     fn catalog(&self, _: CommitSeq) -> Result<Arc<Catalog>> {
-        Ok(Arc::default())
+        Ok(self.catalog.lock().clone())
     }
     async fn plan_scan(&self, _: &ScanRequest) -> Result<ScanPlan> {
         Err(Error::Internal("no rows here".into()))
@@ -59,6 +61,9 @@ impl FreshnessProbe for LatestIs {
     async fn seq_of_latest(&self) -> Result<CommitSeq> {
         Ok(self.0)
     }
+    fn missing_table(&self, catalog: &Catalog) -> Option<TableName> {
+        catalog.awaiting_copy().cloned()
+    }
     async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq> {
         Ok(CommitSeq(position.minor))
     }
@@ -69,7 +74,7 @@ const SHORT: Duration = Duration::from_millis(30);
 
 fn engine(published: u64) -> Arc<Seqs> {
     let progress = Progress { seq: CommitSeq(published), ..Progress::default() };
-    Arc::new(Seqs { published: watch::Sender::new(progress), horizon: Mutex::default() })
+    Arc::new(Seqs { published: watch::Sender::new(progress), horizon: Mutex::default(), catalog: Mutex::default() })
 }
 
 fn latch(engine: &Arc<Seqs>, dir: &std::path::Path, ready_at: u64, latest: u64) -> Arc<LocalLatch> {
@@ -187,4 +192,40 @@ fn retention_keeps_what_was_just_published() {
     assert_eq!(leases.horizon(), CommitSeq(2));
     leases.observe(CommitSeq(3), start + Duration::from_secs(9));
     assert_eq!(leases.horizon(), CommitSeq(3));
+}
+
+/// A catalog with one table in this state.
+fn catalog_with(state: TableState) -> Arc<Catalog> {
+    let def = Box::new(accounts(1, "accounts"));
+    let mut catalog = Catalog::default();
+    catalog.apply(CommitSeq(1), &SchemaChange::CreateTable { def, state }).expect("fits");
+    Arc::new(catalog)
+}
+
+fn stopped(reason: &str) -> TableState {
+    TableState::Stopped { reason: reason.into(), at: SourcePosition::default() }
+}
+
+#[tokio::test]
+async fn latest_waits_for_a_table_that_stopped_until_it_is_copied_again() {
+    let (dir, engine) = (tempfile::tempdir().expect("tempdir"), engine(5));
+    *engine.catalog.lock() = catalog_with(stopped("resync: its key was dropped"));
+    let latch = latch(&engine, dir.path(), 0, 5);
+    assert!(latch.acquire(Freshness::Any, LONG, SHORT).await.is_ok(), "any does not wait");
+    let error = latch.acquire(Freshness::Latest, LONG, SHORT).await.expect_err("it is not there").to_string();
+    assert!(error.contains(".accounts"), "{error}");
+    let waiting = tokio::spawn(async move { latch.acquire(Freshness::Latest, LONG, LONG).await });
+    tokio::time::sleep(SHORT).await;
+    assert!(!waiting.is_finished());
+    *engine.catalog.lock() = catalog_with(TableState::Live);
+    engine.publish(6);
+    assert_eq!(waiting.await.expect("joined").expect("lease").seq(), CommitSeq(6));
+}
+
+#[tokio::test]
+async fn latest_does_not_wait_for_a_table_that_nothing_brings_back() {
+    let (dir, engine) = (tempfile::tempdir().expect("tempdir"), engine(5));
+    *engine.catalog.lock() = catalog_with(stopped("a row did not fit"));
+    let latch = latch(&engine, dir.path(), 0, 5);
+    assert!(latch.acquire(Freshness::Latest, LONG, SHORT).await.is_ok());
 }

@@ -137,6 +137,10 @@ impl Source for FileSource {
         Ok(())
     }
 
+    fn can_copy(&self) -> bool {
+        false
+    }
+
     fn copy_complete(&self) -> watch::Receiver<bool> {
         self.progress.complete.subscribe()
     }

@@ -152,6 +152,10 @@ impl Source for ServiceSource {
         copy::run(self.shared.clone(), engine, buffer, cancel).await
     }
 
+    fn can_copy(&self) -> bool {
+        true
+    }
+
     fn copy_complete(&self) -> watch::Receiver<bool> {
         self.shared.complete.subscribe()
     }

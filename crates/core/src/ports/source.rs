@@ -101,6 +101,9 @@ pub trait Source: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<()>;
 
+    /// True if `copy_tables` copies (a table that stopped for a re-sync comes back by itself).
+    fn can_copy(&self) -> bool;
+
     /// True once every wanted table was found live, stopped or gone by `copy_tables` (files: always).
     fn copy_complete(&self) -> watch::Receiver<bool>;
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tidelake_core::{Catalog, Result, RowOp, TableDef, TableId, TableName};
+use tidelake_core::{Catalog, RESYNC, Result, RowOp, TableDef, TableId, TableName};
 
 use super::tables::{Mapped, Target};
 use super::{BinlogDecoder, Current};
@@ -86,7 +86,7 @@ impl BinlogDecoder {
             };
             if reached {
                 let reason = format!(
-                    "resync: rows of its parent table changed, and the upstream does not log what its foreign key did to this \
+                    "{RESYNC} rows of its parent table changed, and the upstream does not log what its foreign key did to this \
                      table's rows ({})",
                     current.place()
                 );

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Catalog, Error, Result, SchemaChange, TableName};
+use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableName};
 
 use super::port::{DdlContext, DdlOutcome};
 use super::{BinlogDecoder, Current, UnknownTables};
@@ -62,7 +62,7 @@ impl BinlogDecoder {
         if !self.follows(name, current.catalog) {
             return Ok(());
         }
-        let reason = format!("resync: {reason} ({})", current.place());
+        let reason = format!("{RESYNC} {reason} ({})", current.place());
         if let Some(copying) = current.catalog.copying(name).map(|e| e.def.id) {
             self.apply(SchemaChange::DropTable(copying), current)?;
         }
@@ -83,7 +83,7 @@ impl BinlogDecoder {
             let ids: Vec<_> = entries.iter().map(|e| e.def.id).collect();
             for id in ids {
                 let reason = format!(
-                    "resync: a statement changed rows without row events ({}): set binlog_format=ROW on the upstream \
+                    "{RESYNC} a statement changed rows without row events ({}): set binlog_format=ROW on the upstream \
                      (globally, and in every session)",
                     current.place()
                 );

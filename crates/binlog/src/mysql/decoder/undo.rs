@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use bytes::Bytes;
-use tidelake_core::{ChangeBatch, DecodedStep, Result, RowOp, TableId};
+use tidelake_core::{ChangeBatch, DecodedStep, RESYNC, Result, RowOp, TableId};
 
 use super::tables::{Mapped, Target};
 use super::{BinlogDecoder, Current};
@@ -90,7 +90,7 @@ impl BinlogDecoder {
 
     fn stop_undecided(&mut self, tables: BTreeSet<TableId>, what: &str, current: &mut Current<'_>) -> Result<()> {
         for table in tables {
-            let reason = format!("resync: {what} ({})", current.place());
+            let reason = format!("{RESYNC} {what} ({})", current.place());
             self.stop(table, reason, current)?;
         }
         Ok(())

@@ -27,7 +27,7 @@ use super::Shared;
 use super::backoff::Backoff;
 use super::history;
 use super::server::UpstreamServer;
-use super::tables::{self, TableType};
+use super::tables::{self, ListedTable, TableType};
 use job::{Job, JobEnd};
 
 /// How often the catalog is looked at, while something is being copied and after.
@@ -36,8 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LIST_EVERY: Duration = Duration::from_secs(30);
 /// Longest wait before a failed copy is tried again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// A stopped table whose reason begins so is copied again.
-const RESYNC: &str = "resync:";
+/// Shortest time between two looks because of a change in the catalog.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Copies until cancelled (`Ok`), or until buffer or engine fail.
 ///
@@ -121,6 +121,7 @@ impl Coordinator {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.wishes.changed() => self.settled = None,
+                () = unsettled(&self.engine, self.settled.as_ref()) => {}
                 Some(ended) = self.jobs.join_next() => self.job_ended(ended)?,
             }
         }
@@ -149,8 +150,8 @@ impl Coordinator {
             let what = "system-versioned tables cannot be copied: leave it out with --tables '...,!database.table'";
             self.shared.note_problem(Some(&table.name), Some(what.to_owned()));
         }
-        let listed: Vec<TableName> = listed.into_iter().filter(|t| t.kind == TableType::Base).map(|t| t.name).collect();
         self.drop_unwanted(&catalog, &listed).await?;
+        let listed: Vec<TableName> = listed.into_iter().filter(|t| t.kind == TableType::Base).map(|t| t.name).collect();
         self.forget_wishes(&listed);
         let wishes = &self.shared.wishes;
         let is_due = |name: &TableName| is_missing(&catalog, name) || wishes.is_waiting(name);
@@ -226,10 +227,12 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Drops copies of tables that are no longer wanted, or vanished upstream without a DROP in the stream.
-    async fn drop_unwanted(&mut self, catalog: &Catalog, listed: &[TableName]) -> Result<()> {
+    /// Drops tables that a copy should bring (back), but are no longer wanted, or vanished upstream without a DROP in
+    /// the stream.
+    async fn drop_unwanted(&mut self, catalog: &Catalog, listed: &[ListedTable]) -> Result<()> {
         for entry in catalog.tables.values() {
-            let vanished = matches!(entry.state, TableState::Copying { .. }) && !listed.contains(&entry.def.name);
+            let awaits = matches!(entry.state, TableState::Copying { .. }) || entry.state.wants_resync();
+            let vanished = awaits && listed.iter().all(|table| table.name != entry.def.name);
             let unwanted = !self.shared.filter.wants(&entry.def.name);
             if !(vanished || unwanted) || !self.dropped.insert(entry.def.id) {
                 continue;
@@ -276,6 +279,20 @@ fn is_live(catalog: &Catalog, name: &TableName) -> bool {
     catalog.visible(name).is_some_and(|entry| entry.state == TableState::Live)
 }
 
+/// Until a settled catalog has changed in a way that matters; never, while something is being copied anyway.
+async fn unsettled(engine: &Arc<dyn StoreEngine>, settled: Option<&Settled>) {
+    let Some(settled) = settled else { return std::future::pending().await };
+    let mut published = engine.published();
+    while published.changed().await.is_ok() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let now = published.borrow_and_update().seq;
+        if engine.catalog(now).is_ok_and(|catalog| shape(&catalog) != settled.shape) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// True if the table must be copied: not there, being copied, or stopped until it is copied again.
 fn is_missing(catalog: &Catalog, name: &TableName) -> bool {
     if catalog.copying(name).is_some() {
@@ -283,8 +300,7 @@ fn is_missing(catalog: &Catalog, name: &TableName) -> bool {
     }
     match catalog.visible(name).map(|e| &e.state) {
         None => true,
-        Some(TableState::Stopped { reason, .. }) => reason.starts_with(RESYNC),
-        Some(_) => false,
+        Some(state) => state.wants_resync(),
     }
 }
 
