@@ -1,6 +1,9 @@
 //! Small limits: more passes through than fits at once, and one transaction is larger than anything in memory.
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tidelake_testkit::{MariaDb, MariaDbOptions, SqlClient};
 
 use crate::compare::assert_same_contents;
 use crate::crashes::wait_copied;
@@ -26,4 +29,67 @@ fn more_passes_through_than_buffer_and_memory_hold() {
     assert_same_contents(&upstream, &tidelake);
     let buffer = &tidelake.status()["buffer"];
     assert!(buffer["bytes"].as_u64() <= Some(24 << 20), "{buffer}");
+}
+
+/// Rows of the one table that one statement fills and another one changes.
+const HUGE: u64 = 1_000_000;
+/// What the process may use at most. It is told to keep 8 MiB of rows; each of the two transactions is some 300 MB if it is
+/// held. The rest is the program (80 MiB), what is on its way (events fetched ahead, events remembered for a ROLLBACK, decoded
+/// pieces), a merge, scans, the key index of the rows, and what the allocator keeps: 300 to 450 MiB have been seen, and
+/// more than 700 before staged rows were spilled.
+const MOST_MEMORY: u64 = 576 << 20;
+
+/// Invariant 6: transactions that are many times larger than the configured memory, visible as a whole.
+#[test]
+fn inv6_huge_transactions_pass_in_bounded_memory() {
+    // The upstream is not what is tested: it may be quick.
+    let fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=768M", "--innodb-log-file-size=1G"];
+    let upstream = MariaDb::start(fast.into_iter().fold(MariaDbOptions::default(), |o, arg| o.arg(arg)));
+    upstream.execute(
+        "CREATE DATABASE huge; CREATE TABLE huge.t (id INT PRIMARY KEY, v INT NOT NULL, note VARCHAR(250) NOT NULL)",
+    );
+    let options = ["--memtable-limit", "8MiB", "--query-memory", "64MiB", "--interval", "20ms"];
+    let tidelake = Tidelake::run(&upstream.source_url(), &options);
+    wait_copied(&tidelake);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ends = EndsReader(&done);
+        let (client, done) = (tidelake.client(), &done);
+        let reader = scope.spawn(move || read_until(&client, done));
+        upstream
+            .execute(&format!("INSERT INTO huge.t SELECT seq, 0, RPAD(seq * 7, 200, 'x') FROM huge.seq_1_to_{HUGE}"));
+        upstream.execute("UPDATE huge.t SET v = 1, note = RPAD(id * 13, 200, 'y')");
+        assert_eq!(text(&tidelake.latest("SELECT COUNT(*), SUM(v) FROM huge.t")), format!("{HUGE}\t{HUGE}\n"));
+        drop(ends);
+        reader.join().expect("readers see whole transactions");
+    });
+    let peak = tidelake.peak_memory();
+    assert!(peak < MOST_MEMORY, "{} MiB at its peak", peak >> 20);
+    let sums = "SELECT COUNT(*), MIN(id), MAX(id), SUM(id), SUM(v), MIN(note), MAX(note), \
+                SUM(CRC32(CONCAT_WS('#', id, v, note))) FROM huge.t";
+    assert_eq!(text(&tidelake.latest(sums)), text(&upstream.batch_text(sums)));
+    let some = "SELECT * FROM huge.t WHERE id BETWEEN 499000 AND 501000 ORDER BY id";
+    assert_eq!(text(&tidelake.latest(some)), text(&upstream.batch_text(some)));
+}
+
+/// Ends the reader, also when the test fails.
+struct EndsReader<'a>(&'a AtomicBool);
+
+impl Drop for EndsReader<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn read_until(client: &SqlClient, done: &AtomicBool) {
+    let whole = ["0\tNULL\n".to_owned(), format!("{HUGE}\t0\n"), format!("{HUGE}\t{HUGE}\n")];
+    while !done.load(Ordering::Relaxed) {
+        let seen = text(&client.batch_text("SELECT COUNT(*), SUM(v) FROM huge.t"));
+        assert!(whole.contains(&seen), "part of a transaction is visible: {seen}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

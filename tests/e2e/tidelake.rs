@@ -134,6 +134,15 @@ impl Tidelake {
         status
     }
 
+    /// The most memory the process had since it started, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.process.as_ref().expect("running").pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells about processes");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("a peak");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+
     /// Waits for an end that it comes to by itself.
     pub fn wait_end(&mut self) -> ExitStatus {
         self.process.take().expect("running").wait(END_LIMIT)

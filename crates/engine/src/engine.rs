@@ -32,11 +32,15 @@ pub(crate) struct Inner {
     pub(crate) durable: watch::Sender<Progress>,
     horizon: AtomicU64,
     pub(crate) gate: Arc<tokio::sync::Mutex<Gate>>,
-    /// Held by the one flush or compaction that runs.
+    /// Held by the one flush that runs, and by a merge while it begins and while it is installed. Before the gate.
     pub(crate) manifest: Arc<tokio::sync::Mutex<ManifestLog>>,
+    /// Held by the one merge that runs. Before the manifest.
+    pub(crate) merging: Mutex<()>,
     /// Bytes of all chunks, and of those not yet published.
     pub(crate) memory: AtomicU64,
     pub(crate) staged_bytes: AtomicU64,
+    /// Staged rows are in private files since the last publish.
+    pub(crate) spilled: AtomicBool,
     pub(crate) flushing: AtomicBool,
     pub(crate) compacting: AtomicBool,
     poison: Mutex<Option<String>>,
@@ -115,6 +119,8 @@ impl Inner {
             gate: Arc::new(tokio::sync::Mutex::new(gate)),
             memory: AtomicU64::new(0),
             staged_bytes: AtomicU64::new(0),
+            spilled: AtomicBool::new(false),
+            merging: Mutex::new(()),
             flushing: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
             poison: Mutex::new(None),
@@ -239,11 +245,13 @@ impl MagicEngine {
     /// As for `flush`; [`Error::Internal`] if a merge finds one key alive twice.
     pub async fn compact(&self) -> Result<usize> {
         let inner = self.inner.clone();
-        blocking(move || {
-            let mut manifest = inner.manifest.clone().blocking_lock_owned();
-            crate::compact::compact_all(&inner, &mut manifest)
-        })
-        .await
+        blocking(move || crate::compact::compact_all(&inner)).await
+    }
+
+    /// Bytes of rows in memory: published ones that no flush has written yet, and staged ones.
+    #[must_use]
+    pub fn memtable_bytes(&self) -> u64 {
+        self.inner.memory.load(Ordering::Acquire)
     }
 }
 

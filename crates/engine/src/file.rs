@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -73,6 +73,8 @@ pub(crate) struct DataFile {
     footer: OnceLock<ArrowReaderMetadata>,
     /// By this process: then its bytes need no check.
     written_here: bool,
+    /// Not yet, if it was spilled and no flush came since.
+    in_manifest: AtomicBool,
 }
 
 impl DataFile {
@@ -86,6 +88,7 @@ impl DataFile {
             kept_until: AtomicU64::new(meta.kept_until.0),
             footer: OnceLock::new(),
             written_here: true,
+            in_manifest: AtomicBool::new(true),
             meta,
         }
     }
@@ -93,6 +96,19 @@ impl DataFile {
     /// The same for a file of an earlier process.
     pub(crate) fn recovered(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
         DataFile { written_here: false, ..DataFile::new(meta, dir, pki, deaths) }
+    }
+
+    /// The same for a file that no manifest names yet.
+    pub(crate) fn private(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
+        DataFile { in_manifest: AtomicBool::new(false), ..DataFile::new(meta, dir, pki, deaths) }
+    }
+
+    pub(crate) fn in_manifest(&self) -> bool {
+        self.in_manifest.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_in_manifest(&self) {
+        self.in_manifest.store(true, Ordering::Release);
     }
 
     pub(crate) fn dead_at(&self) -> CommitSeq {

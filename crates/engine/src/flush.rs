@@ -23,10 +23,10 @@ use tidelake_core::ports::Progress;
 use tidelake_core::{CommitSeq, Error, Result, TableDef, TableId};
 
 use crate::adapt::column_ids;
-use crate::deaths::{DeathsByFile, FileDeaths, encode_deaths};
+use crate::deaths::{Deaths, DeathsByFile, FileDeaths, encode_deaths};
 use crate::engine::Inner;
 use crate::file::{DataFile, FileMeta, table_dir};
-use crate::keys::Keys;
+use crate::keys::{KeyMaker, Keys};
 use crate::manifest::{Edit, ManifestLog};
 use crate::memory::{Chunk, Generation};
 use crate::meters::{Timer, gauge};
@@ -41,8 +41,8 @@ use crate::writer::blocking;
 const DEATH_LOGS: usize = 8;
 
 /// A generation that takes no more rows.
-struct Frozen {
-    id: u64,
+pub(crate) struct Frozen {
+    pub(crate) id: u64,
     def: Arc<TableDef>,
     chunks: Vec<Arc<Chunk>>,
     keys: Vec<Arc<Keys>>,
@@ -51,10 +51,26 @@ struct Frozen {
     dead_at: CommitSeq,
 }
 
+impl Frozen {
+    pub(crate) fn new(generation: &Generation, keys: &KeyMaker) -> Frozen {
+        Frozen {
+            id: generation.id,
+            def: generation.def.clone(),
+            chunks: generation.chunks.clone(),
+            keys: generation.index.keys.clone(),
+            signature: keys.signature().to_owned(),
+            keyless: keys.keyless(),
+            dead_at: generation.dead_at,
+        }
+    }
+}
+
 /// What a flush does with one table.
 struct TableJob {
     table: Arc<Table>,
     frozen: Vec<Frozen>,
+    /// Spilled files that are published now.
+    adopted: Vec<Arc<DataFile>>,
     /// Files with deaths that no log has yet.
     new_deaths: DeathsByFile,
     dead_files: Vec<(u64, CommitSeq)>,
@@ -69,12 +85,12 @@ struct Job {
 }
 
 /// A frozen generation on disk.
-struct Flushed {
+pub(crate) struct Flushed {
     generation: u64,
-    meta: FileMeta,
-    pki: Pki,
+    pub(crate) meta: FileMeta,
+    pub(crate) pki: Pki,
     /// Row `i` of the file was this chunk and row.
-    order: Vec<(u32, u32)>,
+    pub(crate) order: Vec<(u32, u32)>,
 }
 
 /// Makes everything published durable, now.
@@ -154,15 +170,7 @@ fn freeze_table(inner: &Inner, table: Arc<Table>, durable: CommitSeq, upto: Comm
             None
         };
         if keep > 0 {
-            frozen.push(Frozen {
-                id: generation.id,
-                def: generation.def.clone(),
-                chunks: generation.chunks.clone(),
-                keys: generation.index.keys.clone(),
-                signature: units.keys.signature().to_owned(),
-                keyless: units.keys.keyless(),
-                dead_at: generation.dead_at,
-            });
+            frozen.push(Frozen::new(&generation, &units.keys));
         }
         if i == last || !generation.chunks.is_empty() {
             generations.push(generation);
@@ -170,14 +178,26 @@ fn freeze_table(inner: &Inner, table: Arc<Table>, durable: CommitSeq, upto: Comm
         generations.extend(rest);
     }
     units.generations = generations;
-    let mut job =
-        TableJob { table: table.clone(), frozen, new_deaths: Vec::new(), dead_files: Vec::new(), garbage: Vec::new() };
+    let mut job = TableJob {
+        table: table.clone(),
+        frozen,
+        adopted: Vec::new(),
+        new_deaths: Vec::new(),
+        dead_files: Vec::new(),
+        garbage: Vec::new(),
+    };
     for file in units.files.iter().chain(&units.retired) {
-        if file.is_garbage(horizon) {
+        if file.is_garbage(horizon) && !units.merging.contains(&file.meta.id) {
             job.garbage.push(file.clone());
             continue;
         }
-        let deaths = file.deaths.read().between(durable, upto).to_vec();
+        if !file.in_manifest() && file.meta.births.1 > upto {
+            continue;
+        }
+        if !file.in_manifest() {
+            job.adopted.push(file.clone());
+        }
+        let deaths = file.deaths.read().between(durable, upto);
         if !deaths.is_empty() {
             job.new_deaths.push((file.meta.id, deaths));
         }
@@ -200,12 +220,13 @@ fn write(inner: &Inner, manifest: &mut ManifestLog, job: &mut Job) -> Result<Vec
             if let Some(file) = write_generation(inner, table.table.id, frozen, job.horizon)? {
                 let deaths = deaths_of(frozen, &file.order, |d| d <= job.upto.seq.0);
                 if !deaths.is_empty() {
-                    table.new_deaths.push((file.meta.id, deaths));
+                    table.new_deaths.push((file.meta.id, Deaths::from_pairs(deaths)));
                 }
-                edit.add_files.push(durable_meta(&file.meta, job.upto.seq));
+                edit.add_files.push(durable_meta(&file.meta, file.meta.dead_at, job.upto.seq));
                 files.push(file);
             }
         }
+        edit.add_files.extend(table.adopted.iter().map(|f| durable_meta(&f.meta, f.dead_at(), job.upto.seq)));
         flushed.push(files);
         edit.dead_files.append(&mut table.dead_files);
         edit.remove_files.extend(table.garbage.iter().map(|f| f.meta.id));
@@ -219,15 +240,17 @@ fn write(inner: &Inner, manifest: &mut ManifestLog, job: &mut Job) -> Result<Vec
 }
 
 /// What the manifest says of a new file: a truncation that is only staged is not part of it.
-fn durable_meta(meta: &FileMeta, upto: CommitSeq) -> FileMeta {
-    let mut meta = meta.clone();
-    if meta.dead_at > upto {
-        meta.dead_at = CommitSeq::MAX;
-    }
-    meta
+fn durable_meta(meta: &FileMeta, dead_at: CommitSeq, upto: CommitSeq) -> FileMeta {
+    FileMeta { dead_at: if dead_at <= upto { dead_at } else { CommitSeq::MAX }, ..meta.clone() }
 }
 
-fn write_generation(inner: &Inner, table: TableId, frozen: &Frozen, horizon: CommitSeq) -> Result<Option<Flushed>> {
+/// Writes a data file and its key index, durably; `None` if no row is kept.
+pub(crate) fn write_generation(
+    inner: &Inner,
+    table: TableId,
+    frozen: &Frozen,
+    horizon: CommitSeq,
+) -> Result<Option<Flushed>> {
     let order = rows_in_order(frozen, horizon);
     if order.is_empty() {
         return Ok(None);
@@ -250,7 +273,7 @@ fn write_generation(inner: &Inner, table: TableId, frozen: &Frozen, horizon: Com
         dead_at: frozen.dead_at,
     };
     let path = meta.path(dir);
-    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.row_group_rows)?;
+    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.row_groups())?;
     let batches: Vec<&RecordBatch> = frozen.chunks.iter().map(|c| &c.rows).collect();
     for part in order.chunks(BATCH_ROWS) {
         let picks: Vec<(usize, usize)> = part.iter().map(|(c, r)| (*c as usize, *r as usize)).collect();
@@ -275,7 +298,8 @@ fn rows_in_order(frozen: &Frozen, horizon: CommitSeq) -> Vec<(u32, u32)> {
     }
     let mut order = Vec::new();
     for (c, chunk) in frozen.chunks.iter().enumerate() {
-        let kept = (0..chunk.len()).filter(|r| chunk.death(*r) > horizon.0);
+        // Who died in the transaction of its birth was never seen.
+        let kept = (0..chunk.len()).filter(|r| chunk.death(*r) > horizon.0 && chunk.death(*r) > chunk.births[*r]);
         order.extend(kept.map(|r| (c as u32, r as u32)));
     }
     if !frozen.keyless {
@@ -302,7 +326,7 @@ fn write_pki(inner: &Inner, meta: &FileMeta, frozen: &Frozen, order: &[(u32, u32
 }
 
 /// Deaths of rows of a frozen generation, as they are now, by row of its file.
-fn deaths_of(frozen: &Frozen, order: &[(u32, u32)], which: impl Fn(u64) -> bool) -> Vec<(u64, u32)> {
+pub(crate) fn deaths_of(frozen: &Frozen, order: &[(u32, u32)], which: impl Fn(u64) -> bool) -> Vec<(u64, u32)> {
     let death = |at: &(u32, u32)| frozen.chunks[at.0 as usize].death(at.1 as usize);
     let all = order.iter().enumerate().map(|(row, at)| (death(at), row as u32));
     all.filter(|(d, _)| *d != u64::MAX && which(*d)).collect()
@@ -338,7 +362,7 @@ fn write_deaths(
     let path = death_log_path(&inner.options.dir, table, id);
     let io = |e| Error::io(format!("write {}", path.display()), e);
     let mut file = fs::File::create(&path).map_err(io)?;
-    std::io::Write::write_all(&mut file, &encode_deaths(&deaths)).map_err(io)?;
+    std::io::Write::write_all(&mut file, &encode_deaths(&deaths)?).map_err(io)?;
     file.sync_all().map_err(io)?;
     sync_dir(path.parent().expect("death logs are in a directory"))?;
     edit.add_deaths.push((id, table));
@@ -375,6 +399,7 @@ fn install(inner: &Inner, job: &Job, flushed: Vec<Vec<Flushed>>) -> Result<()> {
         }
         let mut units = job_of_table.table.units.write();
         freed += replace(&mut units, job_of_table, ready);
+        job_of_table.adopted.iter().for_each(|f| f.set_in_manifest());
         for file in units.files.iter().chain(&units.retired) {
             file.deaths.write().fold(job.horizon);
             files += 1;
@@ -406,7 +431,12 @@ fn data_file(inner: &Inner, job: &TableJob, flushed: Flushed) -> Result<(u64, Ar
     if let Some(generation) = units.generations.iter().find(|g| g.id == frozen.id) {
         meta.dead_at = generation.dead_at;
     }
-    let file = Arc::new(DataFile::new(meta, &inner.options.dir, flushed.pki, FileDeaths::from_unsorted(deaths)));
+    let file = Arc::new(DataFile::new(
+        meta,
+        &inner.options.dir,
+        flushed.pki,
+        FileDeaths::from_parts([Deaths::from_pairs(deaths)]),
+    ));
     if units.keys.signature() != frozen.signature {
         let pki = build_pki(&file, &inner.options.dir, &units.def, &units.keys)?;
         *file.pki.write() = Arc::new(pki);

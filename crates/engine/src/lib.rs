@@ -9,7 +9,7 @@
 //! files, deaths, catalog, seq and position durable together. `docs/engine.md` describes the files.
 //!
 //! Rooms: [`memory`](self) generations, chunks, key indexes; `pki` keys of files on disk; `manifest` the log of
-//! edits; `stage`, `schema` what a writer does; `flush`, `compact`, `recovery` what makes it last; `scan` reading.
+//! edits; `stage`, `schema` what a writer does; `flush`, `spill`, `compact`, `recovery` what makes it last; `scan` reading.
 
 mod adapt;
 mod compact;
@@ -29,6 +29,7 @@ mod pki;
 mod recovery;
 mod scan;
 mod schema;
+mod spill;
 mod stage;
 mod table;
 mod writer;

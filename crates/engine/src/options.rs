@@ -12,6 +12,9 @@ pub struct EngineOptions {
     /// Published rows above this many bytes are flushed without being asked. Writing waits for the flush at twice
     /// this size.
     pub memtable_bytes: u64,
+    /// Staged rows above this many bytes are written to private files before they are published; `None`: half of
+    /// `memtable_bytes`.
+    pub spill_bytes: Option<u64>,
     /// Rows of a Parquet row group.
     pub row_group_rows: usize,
     /// A table with more files than this is compacted after a flush.
@@ -28,10 +31,38 @@ impl EngineOptions {
         EngineOptions {
             dir: dir.into(),
             memtable_bytes: 256 << 20,
+            spill_bytes: None,
             row_group_rows: 1 << 20,
             max_files: 8,
             max_dead: 0.3,
             faults: Faults::default(),
         }
     }
+
+    /// Staged bytes that are too many.
+    pub(crate) fn spill_limit(&self) -> u64 {
+        self.spill_bytes.unwrap_or(self.memtable_bytes / 2).max(1)
+    }
+
+    /// Bytes of rows that a merge holds, about.
+    pub(crate) fn merge_bytes(&self) -> u64 {
+        self.memtable_bytes.clamp(4 << 20, 64 << 20)
+    }
+
+    /// Most files in one merge: each has a thread, and pages of each column in memory besides its batches.
+    pub(crate) fn merge_inputs(&self) -> usize {
+        (self.merge_bytes() >> 20).clamp(4, 16) as usize
+    }
+
+    /// Limits of a row group; it is in memory while it is written.
+    pub(crate) fn row_groups(&self) -> RowGroups {
+        RowGroups { rows: self.row_group_rows, bytes: (self.memtable_bytes / 2).clamp(4 << 20, 128 << 20) as usize }
+    }
+}
+
+/// Most rows and bytes of a row group.
+#[derive(Clone, Copy)]
+pub(crate) struct RowGroups {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
 }

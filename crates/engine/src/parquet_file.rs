@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::options::RowGroups;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
@@ -34,6 +35,7 @@ pub(crate) struct DataFileWriter {
     writer: ArrowWriter<HashingFile>,
     births: (u64, u64),
     rows: u64,
+    group_bytes: usize,
 }
 
 /// What a finished file is like.
@@ -64,20 +66,20 @@ impl Write for HashingFile {
 }
 
 impl DataFileWriter {
-    pub(crate) fn create(path: &Path, def: &TableDef, row_group_rows: usize) -> Result<DataFileWriter> {
+    pub(crate) fn create(path: &Path, def: &TableDef, groups: RowGroups) -> Result<DataFileWriter> {
         let name = path.display().to_string();
         let file = File::create(path).map_err(|e| Error::io(format!("create {name}"), e))?;
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::LZ4_RAW)
             .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(row_group_rows))
+            .set_max_row_group_row_count(Some(groups.rows))
             .set_created_by("tidelake".to_owned())
             .build();
         let schema = file_schema(def);
         let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
-        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0 })
+        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: groups.bytes })
     }
 
     /// Adds rows of the version's schema, with their births.
@@ -91,7 +93,7 @@ impl DataFileWriter {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.writer.write(&batch).map_err(|e| failed(&self.name, e))?;
         // Whole groups in memory at once are bounded by bytes too.
-        if self.writer.in_progress_size() > 128 << 20 {
+        if self.writer.in_progress_size() > self.group_bytes {
             self.writer.flush().map_err(|e| failed(&self.name, e))?;
         }
         Ok(())

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use tidelake_core::{CommitSeq, Error, Result, TableDef, TableId};
 
-use crate::deaths::{FileDeaths, decode_deaths};
+use crate::deaths::{Deaths, FileDeaths, decode_deaths};
 use crate::engine::Recovered;
 use crate::file::{DataFile, FileMeta};
 use crate::flush::death_log_path;
 use crate::keys::KeyMaker;
 use crate::manifest::{ManifestLog, State};
 use crate::options::EngineOptions;
-use crate::pki::{Pki, PkiBuilder};
+use crate::pki::{Pki, PkiBuilder, RUN_MARK};
 use crate::schema::build_pki;
 use crate::table::Table;
 
@@ -89,6 +89,7 @@ fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
                 None => name.strip_suffix(".pki").and_then(|n| n.split_once('-')).map_or("", |n| n.0).parse(),
             };
             match id {
+                Ok(_) if name.contains(RUN_MARK) => orphans.push(path),
                 Ok(id) if known.contains(&id) => {}
                 Ok(_) => orphans.push(path),
                 Err(_) => return Err(foreign(&path)),
@@ -110,12 +111,12 @@ fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
 }
 
 fn tables(dir: &Path, state: &State) -> Result<BTreeMap<TableId, Arc<Table>>> {
-    let mut deaths: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
+    let mut deaths: HashMap<u64, Vec<Deaths>> = HashMap::new();
     for (id, table) in &state.deaths {
         let path = death_log_path(dir, *table, *id);
         let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
         for (file, log) in decode_deaths(&path.display().to_string(), &bytes)? {
-            deaths.entry(file).or_default().extend(log);
+            deaths.entry(file).or_default().push(log);
         }
     }
     let mut tables = BTreeMap::new();
@@ -148,7 +149,7 @@ fn newest_defs(state: &State) -> Vec<Arc<TableDef>> {
 fn open_file(
     dir: &Path,
     meta: &FileMeta,
-    mut deaths: Vec<(u64, u32)>,
+    deaths: Vec<Deaths>,
     def: &Arc<TableDef>,
     keys: &KeyMaker,
 ) -> Result<Arc<DataFile>> {
@@ -158,12 +159,10 @@ fn open_file(
     if length != meta.bytes {
         return Err(Error::corrupt(place, format!("{length} bytes, the manifest has {}", meta.bytes)));
     }
-    deaths.sort_unstable_by_key(|d| (d.1, d.0));
-    deaths.dedup_by_key(|d| d.1);
-    if deaths.iter().any(|d| u64::from(d.1) >= meta.rows) {
+    let deaths = FileDeaths::from_parts(deaths);
+    if deaths.max_row().is_some_and(|row| u64::from(row) >= meta.rows) {
         return Err(Error::corrupt(place, "deaths of rows beyond its end"));
     }
-    let deaths = FileDeaths::from_unsorted(deaths);
     let index = meta.pki_path(dir, keys.signature());
     let found = Pki::open(&index).ok().filter(|p| p.signature() == keys.signature() && p.keys() == meta.rows);
     if let Some(pki) = found {

@@ -5,6 +5,7 @@
 //! new key indexes if the key's columns or types changed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidelake_core::types::widen::check_alter;
 use tidelake_core::{Catalog, CommitSeq, Error, Result, SchemaChange, TableDef, TableId};
@@ -14,8 +15,9 @@ use crate::engine::Inner;
 use crate::file::DataFile;
 use crate::keys::KeyMaker;
 use crate::memory::KeyIndex;
-use crate::pki::{Pki, PkiBuilder};
+use crate::pki::{Pki, PkiSorter};
 use crate::scan::read::{FileRead, read_file};
+use crate::spill::discard_private;
 use crate::table::{Table, Units};
 use crate::writer::Gate;
 
@@ -105,15 +107,23 @@ impl Inner {
         let tables: Vec<Arc<Table>> = {
             let mut tables = self.tables.write();
             let gone = tables.split_off(&catalog.next_table);
-            freed += gone.values().map(|t| bytes_in_memory(&t.units.read())).sum::<u64>();
+            for table in gone.values() {
+                let mut units = table.units.write();
+                freed += bytes_in_memory(&units);
+                discard_private(self, &mut units, published);
+            }
             tables.values().cloned().collect()
         };
         for table in tables {
-            freed += undo_rows(&mut table.units.write(), published);
+            let mut units = table.units.write();
+            discard_private(self, &mut units, published);
+            freed += undo_rows(&mut units, published);
+            drop(units);
             self.restore_version(&table, &catalog)?;
         }
         self.sub_memory(freed);
-        self.staged_bytes.store(0, std::sync::atomic::Ordering::Release);
+        self.staged_bytes.store(0, Ordering::Release);
+        self.spilled.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -183,16 +193,10 @@ pub(crate) fn build_pki(
         return Ok(pki);
     }
     let target = Target::all(def.clone())?;
-    let mut all: Vec<(Box<[u8]>, u32)> = Vec::with_capacity(file.meta.rows as usize);
+    let mut sorter = PkiSorter::new(&path, maker.signature());
     read_file(&FileRead::everything(file.clone(), target)?, &mut |batch, first| {
-        let keys = maker.keys(&batch)?;
-        all.extend((0..keys.len()).map(|i| (keys.get(i).into(), first + i as u32)));
+        sorter.push(&maker.keys(&batch)?, first)?;
         Ok(true)
     })?;
-    all.sort_unstable();
-    let mut builder = PkiBuilder::create(&path, maker.signature(), all.len() as u64)?;
-    for (key, row) in &all {
-        builder.push(key, *row)?;
-    }
-    builder.finish()
+    sorter.finish()
 }

@@ -46,8 +46,8 @@ impl Group {
 
 /// What a checked step does.
 struct Plan {
-    /// Stored rows that die: where, when, and which row of the step says so.
-    deaths: Vec<(Place, CommitSeq, u32)>,
+    /// Stored rows that die: where and when.
+    deaths: Vec<(Place, CommitSeq)>,
     /// Rows of the step that are born.
     births: Vec<u32>,
     /// Rows of the step that are born and die in it.
@@ -82,7 +82,7 @@ impl Inner {
         if chunk.len() > 0 {
             self.add_memory(chunk.bytes, gate);
         }
-        apply(&table, chunk, keys, &plan, batch, *last)?;
+        apply(&table, chunk, keys, &plan, *last)?;
         gate.staged = gate.staged.max(*last);
         metrics::counter!("tidelake_engine_rows_staged_total").increment(batch.len() as u64);
         Ok(())
@@ -131,7 +131,7 @@ fn check(units: &Units, batch: &ChangeBatch, keys: &Keys) -> Result<Plan> {
         if dies && let Some(place) = group.pop() {
             match place {
                 Place::Born(born) => plan.short_lives.push((born, seq)),
-                stored => plan.deaths.push((stored, seq, row as u32)),
+                stored => plan.deaths.push((stored, seq)),
             }
         }
         if op.births() {
@@ -213,30 +213,22 @@ fn pick(rows: &RecordBatch, keys: Keys, births: &[u32]) -> Result<(RecordBatch, 
     Ok((picked, keys.pick(births)?))
 }
 
-fn apply(table: &Table, chunk: Chunk, keys: Keys, plan: &Plan, batch: &ChangeBatch, last: CommitSeq) -> Result<()> {
+fn apply(table: &Table, chunk: Chunk, keys: Keys, plan: &Plan, last: CommitSeq) -> Result<()> {
     let mut units = table.units.write();
     let units = &mut *units;
     units.last_seq = last;
-    let mut watched = Vec::new();
-    for (place, seq, row) in &plan.deaths {
+    for (place, seq) in &plan.deaths {
         match place {
             Place::Memory(generation, slot) => units.generations[*generation as usize].kill(*slot, *seq),
             Place::File(file, at) => {
                 let file = &units.files[*file as usize];
                 file.deaths.write().push(*seq, *at);
-                if units.compacting.as_ref().is_some_and(|c| c.inputs.contains(&file.meta.id)) {
-                    watched.push((*row, *seq));
-                }
             }
             Place::Born(_) => return Err(Error::Internal("a born row among stored ones".into())),
         }
     }
     if chunk.len() > 0 {
         units.active().push(chunk, keys);
-    }
-    if let (false, Some(watch)) = (watched.is_empty(), units.compacting.as_mut()) {
-        let keys = units.keys.keys(&batch.rows)?;
-        watch.deaths.extend(watched.into_iter().map(|(row, seq)| (keys.get(row as usize).into(), seq)));
     }
     Ok(())
 }

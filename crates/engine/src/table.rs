@@ -29,15 +29,8 @@ pub(crate) struct Units {
     pub(crate) last_seq: CommitSeq,
     /// Counts what makes a running compaction worthless: truncations, new keys, discarded rows.
     pub(crate) disturbed: u64,
-    /// While a compaction runs: the deaths in its input files, by key.
-    pub(crate) compacting: Option<CompactionWatch>,
-}
-
-/// Which files a compaction reads, and which of their keys died meanwhile.
-#[derive(Default)]
-pub(crate) struct CompactionWatch {
-    pub(crate) inputs: Vec<u64>,
-    pub(crate) deaths: Vec<(Box<[u8]>, CommitSeq)>,
+    /// Files that a running merge reads: they stay on disk.
+    pub(crate) merging: Vec<u64>,
 }
 
 /// Where a live row is.
@@ -60,7 +53,7 @@ impl Table {
             retired: Vec::new(),
             last_seq: CommitSeq::ZERO,
             disturbed: 0,
-            compacting: None,
+            merging: Vec::new(),
             def: def.clone(),
         };
         Ok(Table { id: def.id, units: RwLock::new(units) })

@@ -51,8 +51,8 @@ impl MagicWriter {
         Ok(gate)
     }
 
-    /// Waits for a flush while memory is over twice its limit. A transaction that is larger by itself is let
-    /// through: nothing of it can be flushed before it is published.
+    /// Waits for a flush while memory is over twice its limit; the flush waits for no merge. What is staged is
+    /// not waited for: it is spilled.
     async fn wait_for_memory(&self) -> Result<()> {
         let limit = self.inner.options.memtable_bytes.saturating_mul(2);
         if self.inner.memory.load(Ordering::Acquire) < limit || self.inner.unflushed() == 0 {
@@ -70,9 +70,12 @@ impl StoreWriter for MagicWriter {
         self.wait_for_memory().await?;
         let mut gate = self.gate().await?;
         let inner = self.inner.clone();
-        blocking(move || match &step {
-            DecodedStep::Rows(batch) => inner.stage_rows(&mut gate, batch),
-            DecodedStep::Schema(seq, change) => inner.stage_schema(&mut gate, *seq, change),
+        blocking(move || {
+            inner.spill_if_needed(&gate)?;
+            match &step {
+                DecodedStep::Rows(batch) => inner.stage_rows(&mut gate, batch),
+                DecodedStep::Schema(seq, change) => inner.stage_schema(&mut gate, *seq, change),
+            }
         })
         .await
     }
@@ -88,7 +91,9 @@ impl StoreWriter for MagicWriter {
         self.inner.staged_bytes.store(0, Ordering::Release);
         self.inner.published.send_replace(Progress { seq: upto, position });
         drop(gate);
-        if self.inner.unflushed() > self.inner.options.memtable_bytes {
+        // Spilled rows are on disk already: naming them in the manifest frees the buffer early.
+        let spilled = self.inner.spilled.swap(false, Ordering::AcqRel);
+        if spilled || self.inner.unflushed() > self.inner.options.memtable_bytes {
             crate::flush::flush_in_background(&self.inner);
         }
         Ok(())

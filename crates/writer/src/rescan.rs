@@ -1,7 +1,7 @@
 //! Rescans: what the stream did to a table between the snapshot a chunk was read in and the chunk's own place in
 //! the buffer. A function of the buffer's content only, so a replay finds the same.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -39,21 +39,26 @@ impl Rescan<'_> {
         rows: RecordBatch,
     ) -> Result<Result<RecordBatch, GivenUp>> {
         let encoder = KeyEncoder::new(&entry.def)?;
-        let mut touched: HashSet<Box<[u8]>> = HashSet::new();
+        let keys = encoder.encode(&rows)?;
+        // The chunk's keys are held, not the stream's: of those there may be any number.
+        let mut untouched: HashMap<Box<[u8]>, usize> =
+            keys.iter().enumerate().map(|(row, key)| (key.data().into(), row)).collect();
+        let mut keep = vec![true; rows.num_rows()];
         let scanned = self.scan(entry, |batch| {
-            let keys = encoder.encode(&batch.rows)?;
-            touched.extend(keys.iter().map(|key| key.data().into()));
+            for key in &encoder.encode(&batch.rows)? {
+                if let Some(row) = untouched.remove(key.data()) {
+                    keep[row] = false;
+                }
+            }
             Ok(())
         })?;
         if let Err(reason) = scanned {
             return Ok(Err(reason));
         }
-        if touched.is_empty() {
+        if untouched.len() == rows.num_rows() {
             return Ok(Ok(rows));
         }
-        let keys = encoder.encode(&rows)?;
-        let keep: BooleanArray = keys.iter().map(|key| Some(!touched.contains(key.data()))).collect();
-        Ok(Ok(filter_record_batch(&rows, &keep)?))
+        Ok(Ok(filter_record_batch(&rows, &BooleanArray::from(keep))?))
     }
 
     /// All changes after the snapshot, as changes at the chunk's place. With a key they fit rows that are there or not.

@@ -3,7 +3,7 @@
 use tidelake_core::{DecodedStep, Result, RowOp};
 
 /// Row images in one piece, in bytes, about.
-pub(crate) const PIECE_BYTES: usize = 8 << 20;
+pub(crate) const PIECE_BYTES: usize = 4 << 20;
 
 /// Collects steps and hands them on when there are enough.
 pub(crate) struct Steps<'a> {

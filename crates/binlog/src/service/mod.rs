@@ -78,7 +78,7 @@ impl ServiceOptions {
             copy_chunk_bytes: 16 << 20,
             copy_threads: 2,
             heartbeat: Duration::from_secs(1),
-            fetch_window_bytes: 64 << 20,
+            fetch_window_bytes: 16 << 20,
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod build;
 mod filter;
+mod sort;
+mod stream;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use build::PkiBuilder;
 use filter::Filter;
+pub(crate) use sort::{PkiSorter, RUN_MARK};
+pub(crate) use stream::PkiStream;
 use tidelake_core::{Error, Result};
 
 pub(crate) const MAGIC: &[u8; 8] = b"TLPKI001";
@@ -146,6 +150,23 @@ impl Pki {
             }
         }
         Ok(())
+    }
+
+    /// The key of a row, for files that are sorted by it: there a row's number is its key's rank.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub(crate) fn key_of_row<'c>(&self, row: u32, cursor: &'c mut BlockCursor) -> Result<&'c [u8]> {
+        let (block, at) = (row as usize / BLOCK_KEYS, row as usize % BLOCK_KEYS);
+        let strange = || Error::corrupt(self.path.display().to_string(), format!("row {row} is not where its rank is"));
+        if block >= self.blocks.len() {
+            return Err(strange());
+        }
+        self.load(block, cursor)?;
+        if cursor.rows.get(at) != Some(&row) {
+            return Err(strange());
+        }
+        Ok(cursor.key(at))
     }
 
     fn load(&self, at: usize, cursor: &mut BlockCursor) -> Result<()> {

@@ -85,3 +85,22 @@ fn damage_is_found() {
         assert!(Pki::open(&path).is_err(), "cut at {cut}");
     }
 }
+
+/// Keys sorted on disk give the same index as keys sorted in memory, and leave no run behind.
+#[test]
+fn a_sort_in_runs_is_a_sort() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keys = crate::keys::Keys::default();
+    for i in 0..5000u32 {
+        keys.push(&(i.wrapping_mul(2_654_435_761) % 4000).to_be_bytes()).unwrap();
+    }
+    let sorted = |run_bytes: usize| {
+        let path = dir.path().join("7-ab.pki");
+        let mut sorter = PkiSorter::with_run_bytes(&path, "key", run_bytes);
+        sorter.push(&keys, 0).unwrap();
+        assert_eq!(sorter.finish().unwrap().keys(), 5000);
+        std::fs::read(path).unwrap()
+    };
+    assert_eq!(sorted(10_000), sorted(1 << 20));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

@@ -39,7 +39,7 @@ pub(crate) fn read_split(inner: &Arc<Inner>, split: &ScanSplit) -> Result<BatchS
     let file_read = |file: Arc<DataFile>, groups: Option<Vec<usize>>, births: Range<u64>| {
         let dead = if empty_mask { Arc::default() } else { file.deaths.read().mask_at(split.seq) };
         let seq = if off_by_one { split.seq.next() } else { split.seq };
-        FileRead { file, target: target.clone(), seq, groups, births, dead, with_births: false }
+        FileRead { file, target: target.clone(), seq, groups, births, dead, with_births: false, batch_rows: BATCH_ROWS }
     };
     match part {
         Part::File { file, groups } => {
@@ -117,13 +117,16 @@ pub(crate) struct FileRead {
     pub(crate) dead: Arc<RoaringBitmap>,
     /// Adds the births as a last column, for compaction.
     pub(crate) with_births: bool,
+    /// Most rows of a batch.
+    pub(crate) batch_rows: usize,
 }
 
 impl FileRead {
     /// All rows, the dead ones too: batches are then in step with row numbers.
     pub(crate) fn everything(file: Arc<DataFile>, target: Target) -> Result<FileRead> {
         let dead = Arc::default();
-        Ok(FileRead { file, target, seq: CommitSeq::MAX, groups: None, births: ALL_BIRTHS, dead, with_births: false })
+        let (seq, births) = (CommitSeq::MAX, ALL_BIRTHS);
+        Ok(FileRead { file, target, seq, groups: None, births, dead, with_births: false, batch_rows: BATCH_ROWS })
     }
 }
 
@@ -157,7 +160,7 @@ pub(crate) fn read_file(read: &FileRead, sink: &mut dyn FnMut(RecordBatch, u32) 
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(read.file.open()?, footer.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(read.batch_rows)
             .build()
             .map_err(|e| read.file.corrupt(e))?;
         let mut at = start;

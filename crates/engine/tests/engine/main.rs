@@ -5,4 +5,6 @@ mod conformance;
 mod crash;
 mod damage;
 mod harness;
+mod merges;
 mod model;
+mod spill;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -20,6 +21,9 @@ use tidelake_core::{CellValue, ColumnId, CommitSeq, DecodedStep, RowOp, SchemaCh
 use tidelake_engine::{EngineOptions, Faults, MagicEngine};
 
 use crate::harness::{open, small, tempdir};
+
+/// Where merges wait for this test.
+const HOLD: &str = "test: hold merges";
 
 /// A transaction as it would come again from the buffer.
 pub struct Transaction {
@@ -365,21 +369,45 @@ impl Run {
         self.commit(steps).await;
     }
 
+    /// Merges while transactions, flushes and a moving horizon go on beside.
+    async fn merge_beside(&mut self) -> Result<(), String> {
+        let faults = self.options.faults.clone();
+        faults.set(HOLD);
+        let engine = self.engine();
+        let merging = tokio::spawn(async move { engine.compact().await });
+        while !faults.reached(HOLD) && !merging.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..self.rng.random_range(1..5) {
+            match self.rng.random_range(0..4) {
+                0 | 1 => self.transaction().await,
+                2 => self.flush().await,
+                _ => self.advance_horizon(),
+            }
+        }
+        faults.unset(HOLD);
+        merging.await.map_err(|e| e.to_string())?.map_err(|e| format!("merge beside: {e}"))?;
+        Ok(())
+    }
+
+    /// A horizon that no flush has written yet is not known after a crash: older is then readable too.
+    fn advance_horizon(&mut self) {
+        self.horizon = self.rng.random_range(self.horizon..=self.seq);
+        self.engine().set_horizon(CommitSeq(self.horizon));
+    }
+
     async fn step(&mut self) -> Result<(), String> {
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..21) {
             0..=9 => self.transaction().await,
             10 | 11 => self.flush().await,
             12 => drop(self.engine().compact().await.map_err(|e| e.to_string())?),
             13 => self.crash().await,
             14 => self.discard().await,
-            15 => {
-                self.horizon = self.rng.random_range(self.horizon..=self.seq);
-                self.engine().set_horizon(CommitSeq(self.horizon));
-                // A horizon that no flush has written yet is not known after a crash: older is then readable too.
-            }
+            15 => self.advance_horizon(),
             16 => self.make_plan().await,
             17 => self.compare_old_plan().await?,
             18 => self.compare_predicate().await?,
+            19 => self.merge_beside().await?,
             _ => {
                 let seq = self.rng.random_range(self.horizon..=self.seq);
                 self.compare(seq).await?;
@@ -421,6 +449,10 @@ async fn run(seed: u64, faults: Faults, steps: usize, max_files: usize) -> Resul
     run.options.max_files = max_files;
     if max_files < 100 {
         run.options.max_dead = 0.2;
+    }
+    // A third of the seeds spill before every step but the first of a transaction.
+    if seed.is_multiple_of(3) {
+        run.options.spill_bytes = Some(1);
     }
     run.crash().await;
     run.begin().await;

@@ -16,7 +16,7 @@ use crate::mysql::event::EventType;
 use crate::mysql::rows::{RowsEvent, TableWriter};
 
 /// Bytes of row events remembered at most.
-const MAX_REMEMBERED: usize = 64 << 20;
+const MAX_REMEMBERED: usize = 16 << 20;
 
 /// Row events of the open transaction, with its savepoints.
 #[derive(Default)]
