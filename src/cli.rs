@@ -35,6 +35,11 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Run SQL on a running tidelake
     Sql(SqlArgs),
+    /// Look into the Magic Engine
+    #[command(subcommand)]
+    Engine(EngineCommand),
+    /// Check every file of the Magic Engine in a data directory that no tidelake uses
+    Scrub(ScrubArgs),
     /// Check an upstream server's settings and privileges
     Doctor(DoctorArgs),
 }
@@ -53,6 +58,8 @@ impl Command {
             Command::Tables(args) => crate::tables::tables(&args),
             Command::Resync(args) => crate::tables::resync(&args),
             Command::Sql(args) => crate::sql::sql(args),
+            Command::Engine(command) => crate::engine::engine(&command),
+            Command::Scrub(args) => crate::engine::scrub(&args),
             Command::Doctor(args) => crate::doctor::doctor(args),
         }
     }
@@ -279,6 +286,38 @@ pub enum OutputFormat {
     Csv,
     /// One JSON object a row.
     Json,
+}
+
+/// `tidelake engine ...`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Show files, dead rows, memory and write amplification of every table
+    Stats(EngineStatsArgs),
+}
+
+/// Options of `tidelake engine stats`.
+#[derive(Clone, Debug, Args)]
+pub struct EngineStatsArgs {
+    /// Read this data directory, which no tidelake may be using, instead of asking a running tidelake
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Options of `tidelake scrub`.
+#[derive(Clone, Debug, Args)]
+pub struct ScrubArgs {
+    /// The data directory; no tidelake may be using it
+    #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `tidelake doctor`.

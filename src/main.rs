@@ -7,6 +7,7 @@ mod config;
 mod data_dir;
 mod demo;
 mod doctor;
+mod engine;
 mod http;
 mod listeners;
 mod logging;

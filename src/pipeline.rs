@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub buffer: Arc<dyn Buffer>,
     /// Magic Engine.
     pub engine: Arc<dyn StoreEngine>,
+    /// The same, for its own figures.
+    pub magic: Arc<MagicEngine>,
     /// Magic Writer.
     pub writer: WriterHandle,
     /// SQL sessions.
@@ -69,12 +71,13 @@ impl Pipeline {
         let (source, service) = open_source(settings, &kept)?;
         let buffer: Arc<dyn Buffer> = open_buffer(&dir, settings)?;
         let ready_at = *buffer.head().borrow();
-        let engine: Arc<dyn StoreEngine> = MagicEngine::open(EngineOptions {
+        let magic = MagicEngine::open(EngineOptions {
             memtable_bytes: settings.memtable_limit,
             ..EngineOptions::new(dir.engine())
         })
         .await
         .context("open the Magic Engine")?;
+        let engine: Arc<dyn StoreEngine> = magic.clone();
         let probe = Arc::new(PipelineProbe::new(source.clone(), buffer.clone()));
         let latch = LocalLatch::open(LatchOptions::new(dir.latch(), ready_at), engine.clone(), probe.clone())
             .context("open the Latch Service")?;
@@ -90,6 +93,7 @@ impl Pipeline {
             wishes,
             buffer,
             engine,
+            magic,
             writer,
             sql,
             addresses: OnceLock::new(),

@@ -57,6 +57,7 @@ fn router(shared: Shared, loopback: bool) -> Router {
         .route("/api/v1/interval", get(interval::read).put(interval::write))
         .route("/api/v1/tables", get(tables::read).post(tables::change))
         .route("/api/v1/resync", post(tables::resync))
+        .route("/api/v1/engine", get(engine))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::page))
@@ -77,6 +78,10 @@ async fn only_local_names(headers: HeaderMap, request: axum::extract::Request, n
 
 async fn report(State(shared): State<Shared>) -> Json<status::StatusReport> {
     Json(status::gather(&shared.pipeline))
+}
+
+async fn engine(State(shared): State<Shared>) -> Json<tidelake_engine::EngineStats> {
+    Json(shared.pipeline.magic.stats())
 }
 
 async fn health(State(shared): State<Shared>) -> Response {

@@ -16,6 +16,7 @@ mod bad_input;
 mod clients;
 mod crashes;
 mod demo;
+mod engine;
 mod files;
 mod freshness;
 mod histories;

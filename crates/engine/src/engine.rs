@@ -13,7 +13,7 @@ use tidelake_core::ports::{
 use tidelake_core::{Catalog, CommitSeq, Error, Result, SchemaChange, TableDef, TableId, TableState, WriterEpoch};
 use tokio::sync::watch;
 
-use crate::manifest::ManifestLog;
+use crate::manifest::{ManifestLog, Written};
 use crate::options::EngineOptions;
 use crate::table::Table;
 use crate::writer::{Gate, MagicWriter, blocking};
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     /// Bytes of all chunks, and of those not yet published.
     pub(crate) memory: AtomicU64,
     pub(crate) staged_bytes: AtomicU64,
+    /// Bytes of files ever written, as the manifest has them.
+    pub(crate) written: RwLock<BTreeMap<TableId, Written>>,
     /// Staged rows are in private files since the last publish.
     pub(crate) spilled: AtomicBool,
     pub(crate) flushing: AtomicBool,
@@ -119,6 +121,7 @@ impl Inner {
             gate: Arc::new(tokio::sync::Mutex::new(gate)),
             memory: AtomicU64::new(0),
             staged_bytes: AtomicU64::new(0),
+            written: RwLock::new(state.written.clone()),
             spilled: AtomicBool::new(false),
             merging: Mutex::new(()),
             flushing: AtomicBool::new(false),

@@ -78,11 +78,11 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    pub(crate) fn new(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
+    pub(crate) fn new(meta: FileMeta, dir: &Path, pki: impl Into<Arc<Pki>>, deaths: FileDeaths) -> DataFile {
         DataFile {
             path: meta.path(dir),
             deaths: RwLock::new(deaths),
-            pki: RwLock::new(Arc::new(pki)),
+            pki: RwLock::new(pki.into()),
             dead_at: AtomicU64::new(meta.dead_at.0),
             valid_to: AtomicU64::new(meta.valid_to.0),
             kept_until: AtomicU64::new(meta.kept_until.0),
@@ -94,7 +94,7 @@ impl DataFile {
     }
 
     /// The same for a file of an earlier process.
-    pub(crate) fn recovered(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
+    pub(crate) fn recovered(meta: FileMeta, dir: &Path, pki: impl Into<Arc<Pki>>, deaths: FileDeaths) -> DataFile {
         DataFile { written_here: false, ..DataFile::new(meta, dir, pki, deaths) }
     }
 

@@ -234,6 +234,7 @@ fn write(inner: &Inner, manifest: &mut ManifestLog, job: &mut Job) -> Result<Vec
     }
     faults.crash_point("flush: before edit")?;
     manifest.append(&edit)?;
+    inner.written.write().clone_from(&manifest.state().written);
     faults.crash_point("flush: after edit")?;
     job.edit = edit;
     Ok(flushed)
@@ -354,7 +355,7 @@ fn write_deaths(
         deaths.retain(|d| !d.1.is_empty());
         edit.remove_deaths.extend(&logs);
     }
-    if deaths.is_empty() {
+    if deaths.is_empty() || inner.options.faults.on("bug: lose death logs") {
         return Ok(());
     }
     let id = inner.next_id();

@@ -9,7 +9,8 @@
 //! files, deaths, catalog, seq and position durable together. `docs/engine.md` describes the files.
 //!
 //! Rooms: [`memory`](self) generations, chunks, key indexes; `pki` keys of files on disk; `manifest` the log of
-//! edits; `stage`, `schema` what a writer does; `flush`, `spill`, `compact`, `recovery` what makes it last; `scan` reading.
+//! edits; `stage`, `schema` what a writer does; `flush`, `spill`, `compact`, `recovery` what makes it last; `scan` reading;
+//! `stats`, `scrub` what is there, and whether it is whole.
 
 mod adapt;
 mod compact;
@@ -29,8 +30,10 @@ mod pki;
 mod recovery;
 mod scan;
 mod schema;
+mod scrub;
 mod spill;
 mod stage;
+mod stats;
 mod table;
 mod writer;
 
@@ -38,6 +41,8 @@ pub use engine::MagicEngine;
 #[doc(hidden)]
 pub use fault::Faults;
 pub use options::EngineOptions;
+pub use scrub::{ScrubReport, scrub};
+pub use stats::{EngineStats, LevelFigures, TableFigures, stats_of_directory};
 
 /// Entry points for tests that feed the decoders of bytes from disk with garbage.
 #[doc(hidden)]

@@ -49,7 +49,7 @@ impl EngineOptions {
         self.memtable_bytes.clamp(4 << 20, 64 << 20)
     }
 
-    /// Most files in one merge: each has a thread, and pages of each column in memory besides its batches.
+    /// Most files in one merge: each has pages of each column in memory besides its batches.
     pub(crate) fn merge_inputs(&self) -> usize {
         (self.merge_bytes() >> 20).clamp(4, 16) as usize
     }

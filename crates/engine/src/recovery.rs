@@ -15,7 +15,7 @@ use crate::flush::death_log_path;
 use crate::keys::KeyMaker;
 use crate::manifest::{ManifestLog, State};
 use crate::options::EngineOptions;
-use crate::pki::{Pki, PkiBuilder, RUN_MARK};
+use crate::pki::{Pki, RUN_MARK};
 use crate::schema::build_pki;
 use crate::table::Table;
 
@@ -32,12 +32,25 @@ pub(crate) fn recover(options: &EngineOptions) -> Result<Recovered> {
         return Err(Error::Limit(format!("{} was opened too often", dir.display())));
     }
     remove_orphans(dir, &state)?;
-    let tables = tables(dir, &state)?;
+    let tables = tables(dir, &state, true)?;
     let manifest = ManifestLog::start(&dir.join("manifest"), number + 1, state, options.faults.clone())?;
     Ok(Recovered { tables, manifest, lock })
 }
 
-fn lock(dir: &Path) -> Result<File> {
+/// What the manifest of a directory says, without changing anything; indexes that are missing are left out. The
+/// engine is kept out while the returned file lives.
+pub(crate) fn read_only(dir: &Path) -> Result<(File, State, BTreeMap<TableId, Arc<Table>>)> {
+    if !dir.join("manifest").is_dir() {
+        return Err(Error::NotFound(format!("an engine in {}", dir.display())));
+    }
+    let lock = lock(dir)?;
+    let (_, state) = ManifestLog::read_newest(&dir.join("manifest"))?;
+    let tables = tables(dir, &state, false)?;
+    Ok((lock, state, tables))
+}
+
+/// Keeps other engines out of the directory.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("LOCK");
     let file = File::create(&path).map_err(|e| Error::io(format!("create {}", path.display()), e))?;
     match file.try_lock() {
@@ -76,8 +89,11 @@ fn refuse_foreign(dir: &Path, known: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Removes our files that the manifest does not name.
-fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
+/// Our files that the manifest does not name.
+///
+/// # Errors
+/// [`Error::Invalid`] for a file that is not ours.
+pub(crate) fn leftovers(dir: &Path, state: &State) -> Result<Vec<PathBuf>> {
     let mut orphans = Vec::new();
     for (name, path) in list(&dir.join("table"))? {
         let Ok(table) = name.parse::<u64>() else { return Err(foreign(&path)) };
@@ -103,14 +119,18 @@ fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
             }
         }
     }
-    for path in &orphans {
+    Ok(orphans)
+}
+
+fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
+    for path in &leftovers(dir, state)? {
         tracing::info!(path = %path.display(), "removing a file that no flush completed");
         fs::remove_file(path).map_err(|e| Error::io(format!("remove {}", path.display()), e))?;
     }
     Ok(())
 }
 
-fn tables(dir: &Path, state: &State) -> Result<BTreeMap<TableId, Arc<Table>>> {
+fn tables(dir: &Path, state: &State, heal: bool) -> Result<BTreeMap<TableId, Arc<Table>>> {
     let mut deaths: HashMap<u64, Vec<Deaths>> = HashMap::new();
     for (id, table) in &state.deaths {
         let path = death_log_path(dir, *table, *id);
@@ -131,14 +151,14 @@ fn tables(dir: &Path, state: &State) -> Result<BTreeMap<TableId, Arc<Table>>> {
         };
         let mut units = table.units.write();
         let log = deaths.remove(&meta.id).unwrap_or_default();
-        let file = open_file(dir, meta, log, &units.def, &units.keys)?;
+        let file = open_file(dir, meta, log, &units.def, &units.keys, heal)?;
         if meta.valid_to == CommitSeq::MAX { units.files.push(file) } else { units.retired.push(file) }
     }
     Ok(tables)
 }
 
 /// The newest version of every table that some kept catalog has.
-fn newest_defs(state: &State) -> Vec<Arc<TableDef>> {
+pub(crate) fn newest_defs(state: &State) -> Vec<Arc<TableDef>> {
     let mut defs: BTreeMap<TableId, Arc<TableDef>> = BTreeMap::new();
     for (_, catalog) in &state.catalogs {
         defs.extend(catalog.tables.iter().map(|(id, e)| (*id, e.def.clone())));
@@ -152,6 +172,7 @@ fn open_file(
     deaths: Vec<Deaths>,
     def: &Arc<TableDef>,
     keys: &KeyMaker,
+    heal: bool,
 ) -> Result<Arc<DataFile>> {
     let path = meta.path(dir);
     let place = path.display().to_string();
@@ -168,9 +189,11 @@ fn open_file(
     if let Some(pki) = found {
         return Ok(Arc::new(DataFile::recovered(meta.clone(), dir, pki, deaths)));
     }
+    let file = Arc::new(DataFile::recovered(meta.clone(), dir, Pki::absent(&path)?, deaths));
+    if !heal {
+        return Ok(file);
+    }
     tracing::warn!(path = %index.display(), "making a key index anew from its data file");
-    let empty = PkiBuilder::create(&index, "none yet", 0)?.finish()?;
-    let file = Arc::new(DataFile::recovered(meta.clone(), dir, empty, deaths));
     let pki = build_pki(&file, dir, def, keys)?;
     *file.pki.write() = Arc::new(pki);
     Ok(file)

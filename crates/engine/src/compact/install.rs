@@ -108,6 +108,7 @@ fn replace(
         inner.poison(&e);
         return Err(e);
     }
+    inner.written.write().clone_from(&manifest.state().written);
     let mut units = merge.table.units.write();
     for input in &merge.inputs {
         input.file.retire(merge.at, kept_until);

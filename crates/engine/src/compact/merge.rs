@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use arrow::array::{RecordBatch, UInt32Array, cast::AsArray};
 use arrow::compute::{interleave_record_batch, take_record_batch};
@@ -21,12 +20,10 @@ use crate::flush::{ensure_table_dirs, remove};
 use crate::keys::{KeyMaker, Keys};
 use crate::parquet_file::{DataFileWriter, sync_dir};
 use crate::pki::{Pki, PkiBuilder, PkiStream};
-use crate::scan::read::{BATCH_ROWS, FileRead, read_file};
+use crate::scan::read::{BATCH_ROWS, FileBatches, FileRead};
 
-/// Batches of one input that wait for the merge.
-const BATCHES_AHEAD: usize = 1;
-/// Batches of one input in memory: being read, being picked from, waiting, and gathered.
-const BATCHES: u64 = 4;
+/// Batches of one input in memory: being read, being picked from, and gathered.
+const BATCHES: u64 = 3;
 
 /// The output of a merge.
 pub(super) struct Merged {
@@ -50,58 +47,58 @@ pub(super) fn run(inner: &Inner, merge: &Merge) -> Result<Option<Merged>> {
     inner.options.faults.hold("test: hold merges");
     let maker = KeyMaker::new(&merge.def)?;
     let batch_bytes = inner.options.merge_bytes() / (merge.inputs.len() as u64 * BATCHES);
-    std::thread::scope(|scope| {
-        let mut receivers = Vec::new();
-        for input in &merge.inputs {
-            let (send, receive) = sync_channel::<Result<Head>>(BATCHES_AHEAD);
-            let maker = &maker;
-            scope.spawn(move || {
-                let done = read_input(merge, input, maker, batch_bytes, &mut |head| send.send(Ok(head)).is_ok());
-                if let Err(e) = done {
-                    let _ = send.send(Err(e));
-                }
-            });
-            receivers.push(receive);
-        }
-        Merging::new(inner, merge, &maker, receivers)?.run()
-    })
+    let open = |input| Reading::open(merge, input, batch_bytes);
+    let readings = merge.inputs.iter().map(open).collect::<Result<_>>()?;
+    Merging::new(inner, merge, maker, readings)?.run()
 }
 
-fn read_input(
-    merge: &Merge,
-    input: &Input,
-    maker: &KeyMaker,
-    batch_bytes: u64,
-    send: &mut dyn FnMut(Head) -> bool,
-) -> Result<()> {
-    let target = Target::all(merge.def.clone())?;
-    let mut read = FileRead::everything(input.file.clone(), target)?;
-    read.with_births = true;
-    let groups = input.file.footer()?;
-    let plain: i64 = groups.metadata().row_groups().iter().map(|g| g.total_byte_size()).sum();
-    // Dictionaries make rows smaller in files than in memory.
-    let row_bytes = 2 * plain.max(0) as u64 / input.file.meta.rows.max(1) + 16;
-    read.batch_rows = (batch_bytes / row_bytes).clamp(64, BATCH_ROWS as u64) as usize;
-    read_file(&read, &mut |batch, first| {
-        let alive: Vec<u32> = (0..batch.num_rows() as u32).filter(|i| !input.dead.contains(first + i)).collect();
-        if alive.is_empty() {
-            return Ok(true);
+/// One input, read batch by batch.
+struct Reading<'a> {
+    input: &'a Input,
+    read: FileRead,
+    batches: FileBatches,
+}
+
+impl<'a> Reading<'a> {
+    fn open(merge: &Merge, input: &'a Input, batch_bytes: u64) -> Result<Reading<'a>> {
+        let target = Target::all(merge.def.clone())?;
+        let mut read = FileRead::everything(input.file.clone(), target)?;
+        read.with_births = true;
+        let groups = input.file.footer()?;
+        let plain: i64 = groups.metadata().row_groups().iter().map(|g| g.total_byte_size()).sum();
+        // Dictionaries make rows smaller in files than in memory.
+        let row_bytes = 2 * plain.max(0) as u64 / input.file.meta.rows.max(1) + 16;
+        read.batch_rows = (batch_bytes / row_bytes).clamp(64, BATCH_ROWS as u64) as usize;
+        Ok(Reading { input, batches: FileBatches::open(&read)?, read })
+    }
+
+    /// The next living rows.
+    fn next(&mut self, maker: &KeyMaker) -> Result<Option<Head>> {
+        while let Some((batch, first)) = self.batches.next(&self.read)? {
+            let rows = batch.num_rows() as u32;
+            let alive: Vec<u32> = (0..rows).filter(|i| !self.input.dead.contains(first + i)).collect();
+            if alive.is_empty() {
+                continue;
+            }
+            let whole = alive.len() == batch.num_rows();
+            let batch = if whole { batch } else { take_record_batch(&batch, &UInt32Array::from(alive))? };
+            let last = batch.num_columns() - 1;
+            let births = batch.column(last).as_primitive::<UInt64Type>().values().to_vec();
+            let columns: Vec<usize> = (0..last).collect();
+            let rows = batch.project(&columns)?;
+            let keys = if maker.keyless() { Keys::default() } else { maker.keys(&rows)? };
+            return Ok(Some(Head { rows, keys, births, at: 0, window: usize::MAX }));
         }
-        let batch = take_record_batch(&batch, &UInt32Array::from(alive))?;
-        let last = batch.num_columns() - 1;
-        let births = batch.column(last).as_primitive::<UInt64Type>().values().to_vec();
-        let columns: Vec<usize> = (0..last).collect();
-        let rows = batch.project(&columns)?;
-        let keys = if maker.keyless() { Keys::default() } else { maker.keys(&rows)? };
-        Ok(send(Head { rows, keys, births, at: 0, window: usize::MAX }))
-    })
+        Ok(None)
+    }
 }
 
 /// The state of a merge: heads of all inputs, and the part of the output that is being gathered.
 struct Merging<'a> {
     merge: &'a Merge,
     keyless: bool,
-    receivers: Vec<Receiver<Result<Head>>>,
+    maker: KeyMaker,
+    readings: Vec<Reading<'a>>,
     heads: Vec<Option<Head>>,
     writer: DataFileWriter,
     meta: FileMeta,
@@ -115,12 +112,7 @@ struct Merging<'a> {
 }
 
 impl<'a> Merging<'a> {
-    fn new(
-        inner: &Inner,
-        merge: &'a Merge,
-        maker: &KeyMaker,
-        receivers: Vec<Receiver<Result<Head>>>,
-    ) -> Result<Merging<'a>> {
+    fn new(inner: &Inner, merge: &'a Merge, maker: KeyMaker, readings: Vec<Reading<'a>>) -> Result<Merging<'a>> {
         let meta = FileMeta {
             id: inner.next_id(),
             table: merge.table.id,
@@ -140,10 +132,11 @@ impl<'a> Merging<'a> {
         let capacity = merge.inputs.iter().map(|i| i.file.meta.rows.saturating_sub(i.dead.len())).sum();
         Ok(Merging {
             keyless: maker.keyless(),
-            heads: receivers.iter().map(|_| None).collect(),
-            receivers,
+            heads: readings.iter().map(|_| None).collect(),
+            readings,
             writer: DataFileWriter::create(&meta.path(&dir), &merge.def, inner.options.row_groups())?,
             pki: PkiBuilder::create(&meta.pki_path(&dir, maker.signature()), maker.signature(), capacity)?,
+            maker,
             meta,
             dir,
             merge,
@@ -167,7 +160,7 @@ impl<'a> Merging<'a> {
     }
 
     fn refill(&mut self, input: usize) -> Result<()> {
-        self.heads[input] = self.receivers[input].recv().ok().transpose()?;
+        self.heads[input] = self.readings[input].next(&self.maker)?;
         Ok(())
     }
 

@@ -46,7 +46,11 @@ pub fn decode_deaths(place: &str, bytes: &[u8]) -> Result<DeathsByFile> {
     let (rest, runs) = match (body.strip_prefix(MAGIC), body.strip_prefix(MAGIC_V1)) {
         (Some(rest), _) => (rest, true),
         (None, Some(rest)) => (rest, false),
-        (None, None) => return Err(corrupt("not a death log of this version")),
+        (None, None) if body.starts_with(b"TLDEATH") => {
+            let version = String::from_utf8_lossy(&body[7..8.min(body.len())]).into_owned();
+            return Err(Error::Invalid(format!("{place} has format version {version}, this build reads 1 and 2")));
+        }
+        (None, None) => return Err(corrupt("not a death log")),
     };
     if crc32fast::hash(body).to_le_bytes() != *crc {
         return Err(corrupt("checksum differs"));

@@ -11,6 +11,9 @@ use crate::fault::Faults;
 use crate::parquet_file::sync_dir;
 
 const HEADER: &[u8; 16] = b"TLMANIFEST v0001";
+const VERSION: u32 = 1;
+/// The header without its version.
+const NAME: &[u8] = b"TLMANIFEST v";
 const RECORD: &[u8; 4] = b"\xf7TLR";
 const RECORD_HEAD: usize = 12;
 /// A new file begins when edits are over this and over twice the snapshot.
@@ -35,6 +38,11 @@ impl ManifestLog {
     /// [`Error::Corrupt`] for damage, [`Error::Invalid`] for files that are not the engine's.
     pub(crate) fn recover(dir: &Path) -> Result<(u64, State)> {
         fs::create_dir_all(dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+        ManifestLog::read_newest(dir)
+    }
+
+    /// The same of a directory that is there.
+    pub(crate) fn read_newest(dir: &Path) -> Result<(u64, State)> {
         let Some(newest) = numbers(dir)?.into_iter().max() else { return Ok((0, State::empty())) };
         let path = dir.join(format!("{newest}.log"));
         let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
@@ -136,15 +144,25 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (crc32fast::hash(json) == u32::from_le_bytes(*crc)).then_some((json, rest))
 }
 
+/// Why a file with another header is refused.
+fn refused(place: &str, bytes: &[u8]) -> Error {
+    let digits = bytes.strip_prefix(NAME).and_then(|rest| std::str::from_utf8(rest.get(..4)?).ok());
+    match digits.and_then(|d| d.parse::<u32>().ok()) {
+        Some(version) => Error::Invalid(format!(
+            "{place} has format version {version}, this build reads version {VERSION}: use the Tidelake that wrote it"
+        )),
+        None => Error::corrupt(place, "not a manifest of the Magic Engine"),
+    }
+}
+
 /// The state in a manifest file. A torn last edit is as if it had never been written; `place` names the file.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the file is foreign, or damaged anywhere else than at its end.
+/// [`Error::Corrupt`] if the file is foreign, or damaged anywhere else than at its end; [`Error::Invalid`] if it is of
+/// another format version.
 pub fn read_manifest(place: &str, bytes: &[u8]) -> Result<State> {
     let at = |rest: &[u8]| format!("{place} offset {}", bytes.len() - rest.len());
-    let Some(body) = bytes.strip_prefix(HEADER) else {
-        return Err(Error::corrupt(place, "not a manifest of this version of the Magic Engine"));
-    };
+    let Some(body) = bytes.strip_prefix(HEADER) else { return Err(refused(place, bytes)) };
     let (snapshot, mut rest) =
         split_record(body).ok_or_else(|| Error::corrupt(at(body), "the first record is damaged"))?;
     let mut state: State =

@@ -29,6 +29,25 @@ pub struct State {
     pub(crate) files: BTreeMap<u64, FileMeta>,
     /// Death logs and their tables.
     pub(crate) deaths: BTreeMap<u64, TableId>,
+    /// Bytes of files ever written, by table.
+    #[serde(default)]
+    pub(crate) written: BTreeMap<TableId, Written>,
+}
+
+/// Bytes of data files of a table ever written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// By flushes and spills.
+    pub(crate) flushed: u64,
+    /// By merges.
+    pub(crate) merged: u64,
+}
+
+impl Written {
+    /// All bytes written for each byte flushed.
+    pub(crate) fn amplification(self) -> Option<f64> {
+        (self.flushed > 0).then(|| (self.flushed + self.merged) as f64 / self.flushed as f64)
+    }
 }
 
 /// One atomic step over all tables.
@@ -67,6 +86,13 @@ impl State {
         let needed = self.catalogs.partition_point(|c| c.0 <= self.horizon).saturating_sub(1);
         self.catalogs.drain(..needed);
         for file in &edit.add_files {
+            let written = self.written.entry(file.table).or_default();
+            // Only what was in memory has a generation.
+            if file.generation.is_some() {
+                written.flushed += file.bytes
+            } else {
+                written.merged += file.bytes
+            }
             self.files.insert(file.id, file.clone());
         }
         for (id, seq) in &edit.dead_files {

@@ -85,7 +85,9 @@ impl Pki {
         let mut tail = Cursor(&tail);
         let [dir_at, dir_len, filter_at, filter_len, keys] = [(); 5].map(|()| tail.u64().unwrap_or(u64::MAX));
         let (crc, version) = (tail.u32().unwrap_or(0), tail.u32().unwrap_or(0));
-        if tail.0 != MAGIC {
+        let mut head = [0u8; MAGIC.len()];
+        file.read_exact_at(&mut head, 0).map_err(io)?;
+        if tail.0 != MAGIC || head != *MAGIC {
             return Err(corrupt("not a key index"));
         }
         if version != VERSION {
@@ -105,6 +107,13 @@ impl Pki {
             directory_of(directory, dir_at).ok_or_else(|| corrupt("its directory is not whole"))?;
         let filter = Filter::from_bytes(filter).ok_or_else(|| corrupt("its filter is not whole"))?;
         Ok(Pki { path: path.to_owned(), file, signature, blocks, filter, keys })
+    }
+
+    /// An index without an entry, in the place of one that is missing; `file` is any file that is there.
+    pub(crate) fn absent(path: &Path) -> Result<Pki> {
+        let file = File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))?;
+        let (signature, filter) = (String::new(), Filter::with_capacity(0));
+        Ok(Pki { path: path.to_owned(), file, signature, blocks: Vec::new(), filter, keys: 0 })
     }
 
     /// Which columns of which types the keys are of.

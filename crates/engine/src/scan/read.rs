@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;
 use futures::StreamExt;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use roaring::RoaringBitmap;
 use tidelake_core::ports::{BatchStream, ScanSplit};
 use tidelake_core::{ColumnId, CommitSeq, Error, Result};
@@ -144,37 +144,78 @@ fn stream_file(read: FileRead) -> BatchStream {
 /// Calls `sink` with each batch and the file's row number of the batch's first row (before rows were left out)
 /// until it returns false. With `with_births` the batch has one more column than the target.
 pub(crate) fn read_file(read: &FileRead, sink: &mut dyn FnMut(RecordBatch, u32) -> Result<bool>) -> Result<()> {
-    let footer = read.file.footer()?;
-    let groups = footer.metadata().row_groups();
-    let mut starts = Vec::with_capacity(groups.len());
-    let mut next = 0u64;
-    for group in groups {
-        starts.push(next);
-        next += group.num_rows() as u64;
+    let mut batches = FileBatches::open(read)?;
+    while let Some((batch, first)) = batches.next(read)? {
+        if !sink(batch, first)? {
+            break;
+        }
     }
-    let wanted = read.groups.clone().unwrap_or_else(|| (0..groups.len()).collect());
-    let columns = FileColumns::of(read);
-    for group in wanted {
-        let start = *starts.get(group).ok_or_else(|| Error::Invalid(format!("scan split of row group {group}")))?;
-        let mask = ProjectionMask::roots(footer.metadata().file_metadata().schema_descr(), columns.roots.clone());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(read.file.open()?, footer.clone())
+    Ok(())
+}
+
+/// The batches of a [`FileRead`], one after the other.
+pub(crate) struct FileBatches {
+    footer: ArrowReaderMetadata,
+    columns: FileColumns,
+    /// Row groups that are left, with the numbers of their first rows.
+    groups: std::vec::IntoIter<(usize, u64)>,
+    current: Option<ParquetRecordBatchReader>,
+    /// The row number of the next row.
+    at: u64,
+}
+
+impl FileBatches {
+    pub(crate) fn open(read: &FileRead) -> Result<FileBatches> {
+        let footer = read.file.footer()?;
+        let groups = footer.metadata().row_groups();
+        let mut starts = Vec::with_capacity(groups.len());
+        let mut next = 0u64;
+        for group in groups {
+            starts.push(next);
+            next += group.num_rows() as u64;
+        }
+        let wanted = read.groups.clone().unwrap_or_else(|| (0..groups.len()).collect());
+        let start = |group: usize| match starts.get(group) {
+            Some(start) => Ok((group, *start)),
+            None => Err(Error::Invalid(format!("scan split of row group {group}"))),
+        };
+        let groups = wanted.into_iter().map(start).collect::<Result<Vec<_>>>()?.into_iter();
+        Ok(FileBatches { columns: FileColumns::of(read), footer, groups, current: None, at: 0 })
+    }
+
+    /// The next batch and the row number of its first row, before rows were left out.
+    pub(crate) fn next(&mut self, read: &FileRead) -> Result<Option<(RecordBatch, u32)>> {
+        loop {
+            let Some(reader) = &mut self.current else {
+                let Some((group, start)) = self.groups.next() else { return Ok(None) };
+                self.current = Some(self.group(read, group)?);
+                self.at = start;
+                continue;
+            };
+            let Some(batch) = reader.next() else {
+                self.current = None;
+                continue;
+            };
+            let batch = batch.map_err(|e| read.file.corrupt(e))?;
+            let (first, rows) = (self.at as u32, batch.num_rows());
+            self.at += rows as u64;
+            let batch = self.columns.seen(read, batch, first)?;
+            if batch.num_rows() > 0 || rows == 0 {
+                return Ok(Some((batch, first)));
+            }
+        }
+    }
+
+    fn group(&self, read: &FileRead, group: usize) -> Result<ParquetRecordBatchReader> {
+        let schema = self.footer.metadata().file_metadata().schema_descr();
+        let mask = ProjectionMask::roots(schema, self.columns.roots.clone());
+        ParquetRecordBatchReaderBuilder::new_with_metadata(read.file.open()?, self.footer.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
             .with_batch_size(read.batch_rows)
             .build()
-            .map_err(|e| read.file.corrupt(e))?;
-        let mut at = start;
-        for batch in reader {
-            let batch = batch.map_err(|e| read.file.corrupt(e))?;
-            let (first, rows) = (at as u32, batch.num_rows());
-            at += rows as u64;
-            let batch = columns.seen(read, batch, first)?;
-            if (batch.num_rows() > 0 || rows == 0) && !sink(batch, first)? {
-                return Ok(());
-            }
-        }
+            .map_err(|e| read.file.corrupt(e))
     }
-    Ok(())
 }
 
 /// Which of the file's columns are read, in the file's order.

@@ -7,4 +7,5 @@ mod damage;
 mod harness;
 mod merges;
 mod model;
+mod scrub;
 mod spill;
