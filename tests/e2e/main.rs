@@ -17,6 +17,7 @@ mod clients;
 mod crashes;
 mod demo;
 mod engine;
+mod differential;
 mod files;
 mod freshness;
 mod histories;

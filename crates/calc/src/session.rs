@@ -84,6 +84,8 @@ pub struct SessionStatus {
     pub in_transaction: bool,
     /// The session's autocommit variable.
     pub autocommit: bool,
+    /// Another result follows in the same answer; wire servers set it, sessions do not.
+    pub more_results: bool,
 }
 
 /// Opens sessions.

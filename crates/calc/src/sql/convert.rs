@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Date32Array, Float64Array, Int64Array, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::{CastOptions, cast, cast_with_options};
@@ -17,38 +17,52 @@ use tidelake_core::types::arrow::upstream_type;
 use tidelake_core::types::temporal::{date_of, split_micros};
 use tidelake_core::{TypeKind, UpstreamType};
 
-use super::datetime::{SECOND_US, date_text, datetime_text, parse_datetime, parse_time, shift, time_text};
-use super::types::{Ty, ty_of};
+use super::datetime::{SECOND_US, date_text, datetime_text, parse_datetime, parse_time, time_text};
+use super::form::Labels;
+use super::types::{Ty, exact, fixed_digits, ty_of};
+use super::zone::Zone;
 
-/// Converts an array of `field` to `to`. `offset` is the session's time zone in seconds.
-pub(crate) fn convert(array: &ArrayRef, field: &Field, to: Ty, offset: i32) -> Result<ArrayRef> {
+/// Converts an array of `field` to `to`. `zone` is the session's.
+pub(crate) fn convert(array: &ArrayRef, field: &Field, to: Ty, zone: Zone) -> Result<ArrayRef> {
+    if to.is_number()
+        && let Some(labels) = Labels::of(field)
+    {
+        return labelled(array, &labels, to, zone);
+    }
     Ok(match to {
         Ty::Null | Ty::Bool => cast(array, &to.data_type())?,
-        Ty::Text | Ty::Address => Arc::new(to_text(array, field, offset)?),
-        Ty::Bytes => Arc::new(to_bytes(array, field, offset)?),
-        Ty::Int => Arc::new(to_int(array, field, offset)?),
-        Ty::UInt => Arc::new(to_uint(array, field, offset)?),
-        Ty::Double => Arc::new(to_double(array, field, offset)?),
-        Ty::Decimal(..) => to_decimal(array, field, to, offset)?,
+        Ty::Text | Ty::Address => Arc::new(to_text(array, field, zone)?),
+        Ty::Bytes => Arc::new(to_bytes(array, field, zone)?),
+        Ty::Int => Arc::new(to_int(array, field, zone)?),
+        Ty::UInt => Arc::new(to_uint(array, field, zone)?),
+        Ty::Double | Ty::Fixed(_) => Arc::new(to_double(array, field, zone)?),
+        Ty::Decimal(..) => to_decimal(array, field, to, zone)?,
         Ty::Date => {
-            let local = to_local(array, field, offset)?;
+            let local = to_local(array, field, zone)?;
             Arc::new(Date32Array::from_iter(local.iter().map(|v| v.map(|us| split_micros(us).0))))
         }
-        Ty::DateTime(_) => Arc::new(to_local(array, field, offset)?),
+        Ty::DateTime(_) => Arc::new(to_local(array, field, zone)?),
         Ty::Timestamp(_) => {
             if matches!(ty_of(field), Ty::Timestamp(_)) {
                 return Ok(Arc::clone(array));
             }
-            let local = to_local(array, field, offset)?;
-            let utc = TimestampMicrosecondArray::from_iter(local.iter().map(|v| v.map(|us| shift(us, -offset))));
+            let local = to_local(array, field, zone)?;
+            let utc = TimestampMicrosecondArray::from_iter(local.iter().map(|v| v.map(|us| zone.to_utc(us))));
             Arc::new(utc.with_timezone("UTC"))
         }
-        Ty::Time(_) => Arc::new(to_time(array, field, offset)?),
+        Ty::Time(_) => Arc::new(to_time(array, field, zone)?),
     })
 }
 
+/// ENUM and SET in a number's place are their indexes.
+fn labelled(array: &ArrayRef, labels: &Labels, to: Ty, zone: Zone) -> Result<ArrayRef> {
+    let texts = cast(array, &DataType::Utf8)?;
+    let numbers: UInt64Array = texts.as_string::<i32>().iter().map(|t| t.map(|t| labels.number(t))).collect();
+    convert(&(Arc::new(numbers) as ArrayRef), &Field::new("n", DataType::UInt64, true), to, zone)
+}
+
 /// MySQL's text of each value.
-pub(crate) fn to_text(array: &ArrayRef, field: &Field, offset: i32) -> Result<StringArray> {
+pub(crate) fn to_text(array: &ArrayRef, field: &Field, zone: Zone) -> Result<StringArray> {
     let upstream = upstream_type(field);
     let kind = upstream.as_ref().map(|t| t.kind);
     let texts: StringArray = match ty_of(field) {
@@ -58,12 +72,15 @@ pub(crate) fn to_text(array: &ArrayRef, field: &Field, offset: i32) -> Result<St
             let floats = array.as_primitive::<arrow::datatypes::Float32Type>();
             floats.iter().map(|v| v.map(float_text)).collect()
         }
-        Ty::Double => {
-            cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().iter().map(|v| v.map(double_text)).collect()
+        Ty::Double | Ty::Fixed(_) => {
+            let values = cast(array, &DataType::Float64)?;
+            let digits = fixed_digits(field);
+            let text = |v| digits.map_or_else(|| double_text(v), |n| format!("{v:.n$}", n = usize::from(n)));
+            values.as_primitive::<Float64Type>().iter().map(|v| v.map(text)).collect()
         }
         Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(date_text)).collect(),
         Ty::DateTime(fsp) | Ty::Timestamp(fsp) => {
-            to_local(array, field, offset)?.iter().map(|v| v.map(|us| datetime_text(us, fsp))).collect()
+            to_local(array, field, zone)?.iter().map(|v| v.map(|us| datetime_text(us, fsp))).collect()
         }
         Ty::Time(fsp) => array.as_primitive::<Int64Type>().iter().map(|v| v.map(|us| time_text(us, fsp))).collect(),
         Ty::Bytes => bytes_of(array)?.iter().map(|v| v.map(|b| String::from_utf8_lossy(b).into_owned())).collect(),
@@ -85,6 +102,10 @@ pub(crate) fn to_text(array: &ArrayRef, field: &Field, offset: i32) -> Result<St
             plain.as_primitive::<UInt64Type>().iter().map(|v| v.map(|n| format!("{n:0width$}"))).collect()
         }
         Ty::Bool => cast(&cast(array, &DataType::Int64)?, &DataType::Utf8)?.as_string::<i32>().clone(),
+        Ty::Decimal(..) => {
+            let rounded = cast(array, &exact(field).data_type())?;
+            cast(&rounded, &DataType::Utf8)?.as_string::<i32>().clone()
+        }
         _ => cast(array, &DataType::Utf8)?.as_string::<i32>().clone(),
     };
     Ok(texts)
@@ -160,11 +181,11 @@ fn bytes_of(array: &ArrayRef) -> Result<BinaryArray> {
     Ok(cast(array, &DataType::Binary)?.as_binary::<i32>().clone())
 }
 
-fn to_bytes(array: &ArrayRef, field: &Field, offset: i32) -> Result<BinaryArray> {
+fn to_bytes(array: &ArrayRef, field: &Field, zone: Zone) -> Result<BinaryArray> {
     if ty_of(field) == Ty::Bytes {
         return bytes_of(array);
     }
-    bytes_of(&(Arc::new(to_text(array, field, offset)?) as ArrayRef))
+    bytes_of(&(Arc::new(to_text(array, field, zone)?) as ArrayRef))
 }
 
 /// The number at the beginning of a text, 0 if there is none.
@@ -199,20 +220,20 @@ fn leading_int(text: &str) -> i64 {
     })
 }
 
-pub(crate) fn to_double(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> {
+pub(crate) fn to_double(array: &ArrayRef, field: &Field, zone: Zone) -> Result<Float64Array> {
     Ok(match ty_of(field) {
         Ty::Text | Ty::Bytes | Ty::Address => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             text.iter().map(|v| v.map(leading_double)).collect()
         }
         Ty::Null => Float64Array::new_null(array.len()),
-        ty if ty.is_temporal() => packed(array, field, offset)?,
+        ty if ty.is_temporal() => packed(array, field, zone)?,
         _ => cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone(),
     })
 }
 
 /// Temporal values as numbers: 20240131, 20240131235959, 235959, with fraction.
-fn packed(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> {
+fn packed(array: &ArrayRef, field: &Field, zone: Zone) -> Result<Float64Array> {
     let time_number = |us: i64| {
         let (sign, abs) = (if us < 0 { -1.0 } else { 1.0 }, us.unsigned_abs());
         let s = abs / 1_000_000;
@@ -226,7 +247,7 @@ fn packed(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> 
         Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(day)).collect(),
         Ty::Time(_) => array.as_primitive::<Int64Type>().iter().map(|v| v.map(time_number)).collect(),
         _ => {
-            let local = to_local(array, field, offset)?;
+            let local = to_local(array, field, zone)?;
             let number = |us: i64| {
                 let (d, t) = split_micros(us);
                 day(d) * 1e6 + time_number(t)
@@ -236,17 +257,41 @@ fn packed(array: &ArrayRef, field: &Field, offset: i32) -> Result<Float64Array> 
     })
 }
 
-fn round_to_int(v: f64) -> i64 {
-    v.round() as i64
+/// The same with all digits.
+fn packed_exact(array: &ArrayRef, field: &Field, to: Ty, zone: Zone) -> Result<ArrayRef> {
+    let million = 1_000_000_i128;
+    let time = |us: i64| {
+        let (sign, s) = (if us < 0 { -1 } else { 1 }, i128::from(us.unsigned_abs()));
+        let (whole, fraction) = (s / million, s % million);
+        sign * ((whole / 3600 * 10_000 + whole / 60 % 60 * 100 + whole % 60) * million + fraction)
+    };
+    let day = |d: i32| {
+        let (y, m, d) = date_of(d);
+        i128::from(y) * 10_000 + i128::from(m) * 100 + i128::from(d)
+    };
+    let moment = |us: i64| {
+        let (d, t) = split_micros(us);
+        day(d) * million * million + time(t)
+    };
+    let micros: Decimal128Array = match ty_of(field) {
+        Ty::Date => array.as_primitive::<Date32Type>().iter().map(|v| v.map(|d| day(d) * million)).collect(),
+        Ty::Time(_) => array.as_primitive::<Int64Type>().iter().map(|v| v.map(time)).collect(),
+        _ => to_local(array, field, zone)?.iter().map(|v| v.map(moment)).collect(),
+    };
+    Ok(cast(&micros.with_precision_and_scale(38, 6)?, &to.data_type())?)
 }
 
-pub(crate) fn to_int(array: &ArrayRef, field: &Field, offset: i32) -> Result<Int64Array> {
+fn round_to_int(v: f64) -> i64 {
+    v.round_ties_even() as i64
+}
+
+pub(crate) fn to_int(array: &ArrayRef, field: &Field, zone: Zone) -> Result<Int64Array> {
     Ok(match ty_of(field) {
         Ty::Text | Ty::Bytes | Ty::Address => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             text.iter().map(|v| v.map(leading_int)).collect()
         }
-        Ty::Double => to_double(array, field, offset)?.iter().map(|v| v.map(round_to_int)).collect(),
+        Ty::Double => to_double(array, field, zone)?.iter().map(|v| v.map(round_to_int)).collect(),
         Ty::Decimal(p, _) => {
             let rounded = rounded_decimal(array, p)?;
             let wide = cast_with_options(&rounded, &DataType::Float64, &CastOptions::default())?;
@@ -258,7 +303,7 @@ pub(crate) fn to_int(array: &ArrayRef, field: &Field, offset: i32) -> Result<Int
             let plain = cast(array, &DataType::UInt64)?;
             plain.as_primitive::<UInt64Type>().iter().map(|v| v.map(|n| i64::try_from(n).unwrap_or(i64::MAX))).collect()
         }
-        ty if ty.is_temporal() => packed(array, field, offset)?.iter().map(|v| v.map(round_to_int)).collect(),
+        ty if ty.is_temporal() => packed(array, field, zone)?.iter().map(|v| v.map(|n| n.trunc() as i64)).collect(),
         _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
     })
 }
@@ -268,53 +313,103 @@ fn rounded_decimal(array: &ArrayRef, precision: u8) -> Result<ArrayRef> {
     Ok(cast(array, &to)?)
 }
 
-fn to_uint(array: &ArrayRef, field: &Field, offset: i32) -> Result<UInt64Array> {
+fn to_uint(array: &ArrayRef, field: &Field, zone: Zone) -> Result<UInt64Array> {
     Ok(match ty_of(field) {
         Ty::UInt | Ty::Bool => cast(array, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(),
         Ty::Text | Ty::Bytes | Ty::Address => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             text.iter().map(|v| v.map(|t| t.trim().parse::<u64>().unwrap_or_else(|_| leading_int(t) as u64))).collect()
         }
-        Ty::Decimal(p, _) => cast(&rounded_decimal(array, p)?, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone(),
+        Ty::Decimal(p, _) => {
+            let whole = rounded_decimal(array, p)?;
+            let fits = cast(&whole, &DataType::UInt64)?;
+            // A negative one wraps, as an integer does.
+            let wrapped = to_int(&whole, &Field::new("n", whole.data_type().clone(), true), zone)?;
+            let both = fits.as_primitive::<UInt64Type>().iter().zip(wrapped.iter());
+            both.map(|(fits, wrapped)| fits.or(wrapped.map(|n| n as u64))).collect()
+        }
         // CAST(-1 AS UNSIGNED) is 18446744073709551615.
-        _ => to_int(array, field, offset)?.iter().map(|v| v.map(|n| n as u64)).collect(),
+        _ => to_int(array, field, zone)?.iter().map(|v| v.map(|n| n as u64)).collect(),
     })
 }
 
-fn to_decimal(array: &ArrayRef, field: &Field, to: Ty, offset: i32) -> Result<ArrayRef> {
+fn to_decimal(array: &ArrayRef, field: &Field, to: Ty, zone: Zone) -> Result<ArrayRef> {
     let number = match ty_of(field) {
         Ty::Text | Ty::Bytes | Ty::Address => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             let clean: StringArray = text.iter().map(|v| v.map(leading_decimal)).collect();
-            return Ok(cast(&clean, &to.data_type())?);
+            Arc::new(clean) as ArrayRef
         }
-        ty if ty.is_temporal() => Arc::new(packed(array, field, offset)?) as ArrayRef,
+        ty if ty.is_temporal() => return packed_exact(array, field, to, zone),
         Ty::Bool => cast(array, &DataType::Int64)?,
         _ => Arc::clone(array),
     };
-    Ok(cast(&number, &to.data_type())?)
+    let fitting = cast(&number, &to.data_type())?;
+    if fitting.null_count() == number.null_count() {
+        return Ok(fitting);
+    }
+    largest_instead(&number, fitting, to)
 }
 
+/// What does not fit a DECIMAL is the largest one of its sign, as upstream makes it with a warning.
+fn largest_instead(number: &ArrayRef, fitting: ArrayRef, to: Ty) -> Result<ArrayRef> {
+    let Ty::Decimal(precision, scale) = to else { return Ok(fitting) };
+    let nines = "9".repeat(usize::from(precision));
+    let (whole, fraction) = nines.split_at(usize::from(precision - scale.min(precision)));
+    let largest = format!("0{whole}.{fraction}0");
+    let signs = cast(number, &DataType::Float64)?;
+    let signs = signs.as_primitive::<Float64Type>();
+    let limits: StringArray =
+        signs.iter().map(|v| v.map(|n| if n < 0.0 { format!("-{largest}") } else { largest.clone() })).collect();
+    let limits = cast(&limits, &to.data_type())?;
+    let kept = arrow::compute::is_not_null(&fitting)?;
+    Ok(arrow::compute::kernels::zip::zip(&kept, &fitting, &limits)?)
+}
+
+/// The number at the beginning of a text in plain digits, an exponent applied.
 fn leading_decimal(text: &str) -> String {
     let text = text.trim_start();
     let sign = usize::from(text.starts_with(['-', '+']));
-    let mut points = 0;
-    let mut n = 0;
-    for b in &text.as_bytes()[sign..] {
-        points += usize::from(*b == b'.');
-        if !b.is_ascii_digit() && (*b != b'.' || points > 1) {
-            break;
-        }
-        n += 1;
+    let body = &text[sign..];
+    let whole = body.bytes().take_while(u8::is_ascii_digit).count();
+    let after = &body[whole..];
+    let fraction = match after.strip_prefix('.') {
+        Some(rest) => rest.bytes().take_while(u8::is_ascii_digit).count(),
+        None => 0,
+    };
+    if whole + fraction == 0 {
+        return "0".to_owned();
     }
-    if text[sign..sign + n].bytes().any(|b| b.is_ascii_digit()) { text[..sign + n].to_owned() } else { "0".to_owned() }
+    let end = whole + if after.starts_with('.') { 1 + fraction } else { 0 };
+    let number = &text[..sign + end];
+    let power = exponent(&body[end..]);
+    if power == 0 {
+        return number.trim_end_matches('.').to_owned();
+    }
+    // The point moves; more than a decimal holds is cut when it is read.
+    let digits: String = number.bytes().filter(u8::is_ascii_digit).map(char::from).collect();
+    let point = whole as i64 + power.clamp(-100, 100);
+    let negative = if text.starts_with('-') { "-" } else { "" };
+    let moved = match usize::try_from(point) {
+        Ok(at) if at >= digits.len() => format!("{digits:0<at$}"),
+        Ok(at) => format!("0{}.{}", &digits[..at], &digits[at..]),
+        Err(_) => format!("0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+    };
+    format!("{negative}{moved}")
+}
+
+fn exponent(text: &str) -> i64 {
+    let Some(rest) = text.strip_prefix(['e', 'E']) else { return 0 };
+    let sign = usize::from(rest.starts_with(['-', '+']));
+    let n = rest[sign..].bytes().take_while(u8::is_ascii_digit).count();
+    rest[..sign + n].parse().unwrap_or(0)
 }
 
 /// Dates and times in the session's time zone, as DATETIME is stored. What is no date is NULL.
-pub(crate) fn to_local(array: &ArrayRef, field: &Field, offset: i32) -> Result<TimestampMicrosecondArray> {
+pub(crate) fn to_local(array: &ArrayRef, field: &Field, zone: Zone) -> Result<TimestampMicrosecondArray> {
     Ok(match ty_of(field) {
         Ty::DateTime(_) => micros_of(array)?,
-        Ty::Timestamp(_) => micros_of(array)?.iter().map(|v| v.map(|us| shift(us, offset))).collect(),
+        Ty::Timestamp(_) => micros_of(array)?.iter().map(|v| v.map(|us| zone.to_local(us))).collect(),
         Ty::Date => {
             let days = array.as_primitive::<Date32Type>();
             days.iter().map(|v| v.map(|d| i64::from(d) * 86_400 * SECOND_US)).collect()
@@ -323,7 +418,7 @@ pub(crate) fn to_local(array: &ArrayRef, field: &Field, offset: i32) -> Result<T
         // A TIME as a date needs the current date; the callers that allow it add it themselves.
         Ty::Time(_) => TimestampMicrosecondArray::new_null(array.len()),
         _ => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             text.iter().map(|v| v.and_then(parse_datetime).map(|p| p.micros)).collect()
         }
     })
@@ -335,14 +430,14 @@ fn micros_of(array: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     Ok(naive?.as_primitive::<TimestampMicrosecondType>().clone())
 }
 
-fn to_time(array: &ArrayRef, field: &Field, offset: i32) -> Result<Int64Array> {
+fn to_time(array: &ArrayRef, field: &Field, zone: Zone) -> Result<Int64Array> {
     Ok(match ty_of(field) {
         Ty::Time(_) => array.as_primitive::<Int64Type>().clone(),
         Ty::Date | Ty::DateTime(_) | Ty::Timestamp(_) => {
-            to_local(array, field, offset)?.iter().map(|v| v.map(|us| split_micros(us).1)).collect()
+            to_local(array, field, zone)?.iter().map(|v| v.map(|us| split_micros(us).1)).collect()
         }
         _ => {
-            let text = to_text(array, field, offset)?;
+            let text = to_text(array, field, zone)?;
             text.iter().map(|v| v.and_then(parse_time).map(|(us, _)| us)).collect()
         }
     })
@@ -378,5 +473,9 @@ mod tests {
         assert_eq!(leading_int("42x"), 42);
         assert_eq!(leading_decimal("1.25.3"), "1.25");
         assert_eq!(leading_decimal("x"), "0");
+        assert_eq!(leading_decimal("1.5e2x"), "150");
+        assert_eq!(leading_decimal("-12.5e-1"), "-01.25");
+        assert_eq!(leading_decimal("5e-3"), "0.005");
+        assert_eq!(leading_decimal("7."), "7");
     }
 }

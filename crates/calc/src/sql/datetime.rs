@@ -33,13 +33,18 @@ pub(crate) fn parse_datetime(text: &str) -> Option<Parsed> {
         Some(at) => (&text[..at], text[at + 1..].trim()),
         None => (text, ""),
     };
-    let mut parts = date.split(|c: char| !c.is_ascii_digit());
+    // What follows the day and is no time is passed over, as upstream does with a warning.
+    let mut parts = date.splitn(3, |c: char| c.is_ascii_punctuation());
     let year_text = parts.next()?;
-    let (month, day) = (number(parts.next()?)?, number(parts.next()?)?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let year = full_year(number(year_text)?, year_text.len());
+    let month = number(parts.next()?)?;
+    let rest = parts.next()?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let day = number(&rest[..digits])?;
+    let time = if digits < rest.len() { "" } else { time };
+    let year = match (number(year_text)?, month, day) {
+        (0, 0, 0) => 0,
+        (year, ..) => full_year(year, year_text.len()),
+    };
     let day = checked_day(year, month, day)?;
     let (time_us, fsp) = if time.is_empty() { (0, 0) } else { clock(time)? };
     Some(Parsed { micros: join_micros(day, time_us), has_time: !time.is_empty(), fsp })
@@ -94,22 +99,58 @@ fn checked_day(year: u32, month: u32, day: u32) -> Option<i32> {
 }
 
 fn clock(text: &str) -> Option<(i64, u8)> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut parts = whole.split(':');
-    let hour = number(parts.next()?)?;
-    let minute = parts.next().map_or(Some(0), number)?;
-    let second = parts.next().map_or(Some(0), number)?;
-    if hour > 23 || minute > 59 || second > 59 || parts.next().is_some() {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Some((0, 0));
+    }
+    let (hour, minute, second, fraction) = clock_parts(text)?;
+    if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (us, fsp) = fraction_us(fraction);
     Some((i64::from((hour * 60 + minute) * 60 + second) * SECOND_US + us, fsp))
 }
 
+/// Hour, minute, second and the fraction's text of `h[:m[:s[.f]]]`; what follows is passed over.
+fn clock_parts(text: &str) -> Option<(u32, u32, u32, &str)> {
+    let mut rest = text;
+    let mut values = [0; 3];
+    for (i, value) in values.iter_mut().enumerate() {
+        if i > 0 {
+            match rest.strip_prefix(':') {
+                Some(after) => rest = after,
+                None => break,
+            }
+        }
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        *value = number(&rest[..digits])?;
+        rest = &rest[digits..];
+    }
+    Some((values[0], values[1], values[2], rest.strip_prefix('.').unwrap_or("")))
+}
+
 fn fraction_us(text: &str) -> (i64, u8) {
     let digits: String = text.chars().take_while(char::is_ascii_digit).take(6).collect();
     let us = format!("{digits:0<6}").parse().unwrap_or(0);
     (us, digits.len() as u8)
+}
+
+/// A number as a date: `YYMMDD`, `YYYYMMDD`, `YYMMDDhhmmss` or `YYYYMMDDhhmmss`; 0 is the zero date.
+pub(crate) fn number_datetime(n: i64) -> Option<i64> {
+    const DAY: i64 = 1_000_000;
+    let full = match n {
+        0 => 0,
+        10_000_101_000_000.. => n,
+        101..=691_231 => (n + 20_000_000) * DAY,
+        700_101..=991_231 => (n + 19_000_000) * DAY,
+        10_000_101..=99_991_231 => n * DAY,
+        101_000_000..=691_231_235_959 => n + 20_000_000 * DAY,
+        700_101_000_000..=991_231_235_959 => n + 19_000_000 * DAY,
+        _ => return None,
+    };
+    let (date, time) = (u32::try_from(full / DAY).ok()?, full % DAY);
+    let day = checked_day(date / 10_000, date / 100 % 100, date % 100)?;
+    let (h, m, s) = (time / 10_000, time / 100 % 100, time % 100);
+    (h < 24 && m < 60 && s < 60).then(|| join_micros(day, ((h * 60 + m) * 60 + s) * SECOND_US))
 }
 
 /// Reads a TIME: `[-][d ]hh:mm[:ss[.frac]]`, `hhmmss`, or the time part of a datetime.
@@ -119,22 +160,29 @@ pub(crate) fn parse_time(text: &str) -> Option<(i64, u8)> {
         Some(rest) => (true, rest),
         None => (false, text),
     };
-    if body.matches('-').count() == 2 {
+    let has_clock = body.contains([' ', 'T']) && body.contains(':');
+    if body.matches('-').count() == 2 && has_clock {
         let parsed = parse_datetime(body)?;
         return Some((split_micros(parsed.micros).1, parsed.fsp));
     }
-    let (days, clock_text) = match body.split_once(' ') {
-        Some((d, rest)) => (number(d)?, rest.trim()),
-        None => (0, body),
-    };
-    let (whole, fraction) = clock_text.split_once('.').unwrap_or((clock_text, ""));
-    let (h, m, s) = if whole.contains(':') {
-        let mut parts = whole.split(':');
-        let h = number(parts.next()?)?;
-        (h, parts.next().map_or(Some(0), number)?, parts.next().map_or(Some(0), number)?)
-    } else {
-        let n: u32 = whole.parse().ok().filter(|n| *n <= 8_385_959)?;
-        if body.contains(' ') { (n, 0, 0) } else { (n / 10_000, n / 100 % 100, n % 100) }
+    let digits = body.bytes().take_while(u8::is_ascii_digit).count();
+    let (first, rest) = (&body[..digits], &body[digits..]);
+    if rest.starts_with(['e', 'E']) {
+        return None;
+    }
+    if digits == 14 {
+        let parsed = parse_datetime(body)?;
+        return Some((split_micros(parsed.micros).1, parsed.fsp));
+    }
+    let days_before =
+        rest.strip_prefix(' ').map(str::trim_start).filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+    let (days, (h, m, s, fraction)) = match days_before {
+        Some(clock) => (number(first)?, clock_parts(clock)?),
+        None if rest.starts_with(':') => (0, clock_parts(body)?),
+        None => {
+            let n: u32 = first.parse().ok().filter(|n| *n <= 8_385_959)?;
+            (0, (n / 10_000, n / 100 % 100, n % 100, rest.strip_prefix('.').unwrap_or("")))
+        }
     };
     if m > 59 || s > 59 {
         return None;
@@ -282,7 +330,19 @@ mod tests {
         assert_eq!(round("0000-00-00").as_deref(), Some("0000-00-00 00:00:00"));
         assert_eq!(round("2024-02-30"), None);
         assert_eq!(round("hello"), None);
+        assert_eq!(round("2024-02-29x").as_deref(), Some("2024-02-29 00:00:00"));
+        assert_eq!((round("12"), round("2024-01-01 25:00:00")), (None, None));
         assert_eq!(round("2024-01-01T10:11:12").as_deref(), Some("2024-01-01 10:11:12"));
+    }
+
+    #[test]
+    fn numbers_as_dates() {
+        let text = |n: i64| number_datetime(n).map(|us| datetime_text(us, 0));
+        assert_eq!(text(0).as_deref(), Some("0000-00-00 00:00:00"));
+        assert_eq!(text(127).as_deref(), Some("2000-01-27 00:00:00"));
+        assert_eq!(text(991_231).as_deref(), Some("1999-12-31 00:00:00"));
+        assert_eq!(text(20_240_229_101_112).as_deref(), Some("2024-02-29 10:11:12"));
+        assert_eq!((text(7), text(-5), text(20_240_230)), (None, None, None));
     }
 
     #[test]
@@ -293,6 +353,10 @@ mod tests {
         assert_eq!(text("101112").as_deref(), Some("10:11:12"));
         assert_eq!(text("12:34").as_deref(), Some("12:34:00"));
         assert_eq!(text("12:61"), None);
+        assert_eq!(text("2024-02-29").as_deref(), Some("00:20:24"));
+        assert_eq!(text("12abc").as_deref(), Some("00:00:12"));
+        assert_eq!(text("10:11:12xx").as_deref(), Some("10:11:12"));
+        assert_eq!((text("abc"), text("1e3"), text("")), (None, None, None));
     }
 
     #[test]

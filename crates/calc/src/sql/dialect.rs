@@ -3,9 +3,10 @@
 use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
-use datafusion::sql::sqlparser::dialect::{Dialect, MySqlDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 /// The parser's MySQL dialect, corrected.
 #[derive(Debug)]
@@ -55,13 +56,29 @@ impl Dialect for TideDialect {
         supports_double_ampersand_operator,
         supports_binary_kw_as_cast,
         supports_bang_not_operator,
+        supports_group_by_with_modifier,
+        allow_extract_custom,
     );
 
     fn is_table_factor_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
         MYSQL.is_table_factor_alias(explicit, keyword, parser)
     }
 
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        sounds_like(parser).then(|| Ok(self.prec_value(Precedence::Like)))
+    }
+
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if sounds_like(parser) {
+            parser.next_token();
+            parser.next_token();
+            let right = parser.parse_subexpr(precedence);
+            return Some(right.map(|right| Expr::BinaryOp {
+                left: Box::new(soundex(left.clone())),
+                op: BinaryOperator::Eq,
+                right: Box::new(soundex(right)),
+            }));
+        }
         if !parser.parse_keyword(Keyword::DIV) {
             return None;
         }
@@ -72,4 +89,17 @@ impl Dialect for TideDialect {
             right: Box::new(right),
         }))
     }
+}
+
+/// `a SOUNDS LIKE b`
+fn sounds_like(parser: &Parser) -> bool {
+    let is = |n: usize, word: &str| match parser.peek_nth_token_ref(n).token {
+        Token::Word(ref w) => w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word),
+        _ => false,
+    };
+    is(0, "SOUNDS") && is(1, "LIKE")
+}
+
+fn soundex(expr: Expr) -> Expr {
+    super::rewrite::call("soundex", vec![expr])
 }

@@ -22,15 +22,41 @@ pub(crate) fn sql_field(column: &ColumnDef) -> Field {
             text.charset.clone_from(&column.ty.charset);
             text.collation.clone_from(&column.ty.collation);
             metadata.insert(TYPE_METADATA_KEY.to_owned(), type_to_json(&text));
-            if column.ty.kind == TypeKind::Enum {
-                let labels = serde_json::to_string(&column.ty.labels).unwrap_or_default();
-                metadata.insert(LABELS_KEY.to_owned(), labels);
-            }
+            let labels = Labels { set: column.ty.kind == TypeKind::Set, labels: column.ty.labels.clone() };
+            metadata.insert(LABELS_KEY.to_owned(), serde_json::to_string(&labels).unwrap_or_default());
             DataType::Utf8
         }
         _ => stored.data_type().clone(),
     };
     Field::new(column.name.to_lowercase(), data_type, column.nullable).with_metadata(metadata)
+}
+
+/// The labels of an ENUM or SET whose texts are in a plan: what its numbers are.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Labels {
+    set: bool,
+    labels: Vec<String>,
+}
+
+impl Labels {
+    /// From a field's metadata.
+    pub(crate) fn of(field: &Field) -> Option<Labels> {
+        Labels::parse(field.metadata().get(LABELS_KEY)?)
+    }
+
+    /// From the metadata's text.
+    pub(crate) fn parse(json: &str) -> Option<Labels> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// ENUM: the index from 1; SET: the mask. 0 for what has no label.
+    pub(crate) fn number(&self, text: &str) -> u64 {
+        let index = |label: &str| self.labels.iter().position(|l| l == label);
+        if !self.set {
+            return index(text).map_or(0, |i| i as u64 + 1);
+        }
+        text.split(',').filter_map(index).filter(|i| *i < 64).fold(0, |mask, i| mask | 1 << i)
+    }
 }
 
 fn longest(ty: &UpstreamType) -> u32 {

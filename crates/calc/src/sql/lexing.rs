@@ -105,6 +105,7 @@ pub(crate) fn lex(sql: &str) -> Result<Lexed, SqlError> {
             tokens[i].token = token;
         }
     }
+    let tokens = intervals(tokens);
     let offsets = text.split('\n').scan(0, |start, line| {
         let chars = line.char_indices().map(|(i, _)| *start + i).chain([*start + line.len()]).collect();
         *start += line.len() + 1;
@@ -112,6 +113,84 @@ pub(crate) fn lex(sql: &str) -> Result<Lexed, SqlError> {
     });
     let offsets = offsets.collect();
     Ok(Lexed { text, tokens, offsets })
+}
+
+/// Units of two parts, as the parser takes them.
+const COMPOSITE: &[(&str, &[&str])] = &[
+    ("YEAR_MONTH", &["YEAR", "TO", "MONTH"]),
+    ("DAY_HOUR", &["DAY", "TO", "HOUR"]),
+    ("DAY_MINUTE", &["DAY", "TO", "MINUTE"]),
+    ("DAY_SECOND", &["DAY", "TO", "SECOND"]),
+    ("DAY_MICROSECOND", &["DAY", "TO", "MICROSECOND"]),
+    ("HOUR_MINUTE", &["HOUR", "TO", "MINUTE"]),
+    ("HOUR_SECOND", &["HOUR", "TO", "SECOND"]),
+    ("HOUR_MICROSECOND", &["HOUR", "TO", "MICROSECOND"]),
+    ("MINUTE_SECOND", &["MINUTE", "TO", "SECOND"]),
+    ("MINUTE_MICROSECOND", &["MINUTE", "TO", "MICROSECOND"]),
+    // The parser has no such pair; `rewrite` knows this word as it.
+    ("SECOND_MICROSECOND", &["TIMEZONE_MINUTE"]),
+];
+
+/// `INTERVAL '1:30' HOUR_MINUTE` becomes `... HOUR TO MINUTE`; `INTERVAL(1, 2, 3)` becomes a call.
+fn intervals(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut at = 0;
+    while at < tokens.len() {
+        if !is_word(&tokens[at], "INTERVAL") {
+            at += 1;
+            continue;
+        }
+        if is_interval_call(&tokens[at + 1..]) {
+            if let Token::Word(word) = &mut tokens[at].token {
+                word.keyword = Keyword::NoKeyword;
+            }
+            at += 1;
+            continue;
+        }
+        let mut depth = 0;
+        for end in at + 1..tokens.len() {
+            match &tokens[end].token {
+                Token::LParen => depth += 1,
+                Token::RParen | Token::Comma if depth == 0 => break,
+                Token::RParen => depth -= 1,
+                Token::Word(w) if depth == 0 => {
+                    let unit = COMPOSITE.iter().find(|(name, _)| w.value.eq_ignore_ascii_case(name));
+                    if let Some((_, words)) = unit {
+                        let span = tokens[end].span;
+                        let words = words.iter().map(|w| TokenWithSpan { token: Token::make_keyword(w), span });
+                        tokens.splice(end..=end, words.collect::<Vec<_>>());
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        at += 1;
+    }
+    tokens
+}
+
+fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    matches!(&token.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// True for `(a, b ...`: a list in parentheses right behind the word.
+fn is_interval_call(after: &[TokenWithSpan]) -> bool {
+    if after.first().is_none_or(|t| t.token != Token::LParen) {
+        return false;
+    }
+    let mut depth = 0;
+    for t in after {
+        match t.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 1 => return true,
+            _ => {}
+        }
+        if depth == 0 {
+            return false;
+        }
+    }
+    false
 }
 
 impl Lexed {

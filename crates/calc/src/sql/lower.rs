@@ -23,15 +23,18 @@ pub(crate) fn lower(plan: LogicalPlan, context: &Arc<EvalContext>) -> Result<Log
 fn node(plan: LogicalPlan, context: &Arc<EvalContext>) -> Result<LogicalPlan> {
     let schema = merge_schema(&plan.inputs());
     let names = NamePreserver::new(&plan);
+    let ends = matches!(plan, LogicalPlan::Projection(_));
+    let grouped = matches!(&plan, LogicalPlan::Aggregate(a) if !a.group_expr.is_empty());
     let lowered = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let done = expr.transform_up(|e| expression(e, &schema, context).map(Transformed::yes))?;
-        Ok(done.update_data(|e| name.restore(e)))
+        let done = expr.transform_up(|e| expression(e, grouped, &schema, context).map(Transformed::yes))?;
+        let data = if ends { shape::rounded(done.data, &schema, context)? } else { done.data };
+        Ok(Transformed::yes(name.restore(data)))
     })?;
     shape::shape(lowered.data.recompute_schema()?, context)
 }
 
-fn expression(expr: Expr, schema: &DFSchema, context: &Arc<EvalContext>) -> Result<Expr> {
+fn expression(expr: Expr, grouped: bool, schema: &DFSchema, context: &Arc<EvalContext>) -> Result<Expr> {
     match expr {
         Expr::ScalarFunction(ScalarFunction { func, args }) => {
             let comparison = match func.name() {
@@ -42,6 +45,7 @@ fn expression(expr: Expr, schema: &DFSchema, context: &Arc<EvalContext>) -> Resu
                 "__gt" => Operator::Gt,
                 "__ge" => Operator::GtEq,
                 "__nseq" => Operator::IsNotDistinctFrom,
+                "__between" => return compare::between(args, schema, context),
                 "__in" => return compare::in_list(args, schema, context),
                 "__truth" => return compare::truth(args, schema, context),
                 "__like" => return compare::like(args, schema, context),
@@ -51,7 +55,7 @@ fn expression(expr: Expr, schema: &DFSchema, context: &Arc<EvalContext>) -> Resu
             compare::binary(args, comparison, schema, context)
         }
         Expr::InSubquery(e) => compare::in_subquery(e, schema, context),
-        Expr::AggregateFunction(f) => shape::aggregate_function(f, schema, context),
+        Expr::AggregateFunction(f) => shape::aggregate_function(f, grouped, schema, context),
         Expr::WindowFunction(f) => shape::window_function(*f, schema, context),
         other => Ok(other),
     }

@@ -8,6 +8,7 @@
 //! One statement holds one [`SnapshotLease`](tidelake_core::ports::SnapshotLease): all its tables are read at its
 //! seq. What is answered differently from the upstream is listed in `docs/sql.md`.
 
+mod aggregates;
 mod collation;
 mod convert;
 mod datetime;
@@ -21,6 +22,7 @@ mod lower;
 mod planner;
 mod result;
 mod rewrite;
+mod running;
 mod session;
 mod show;
 mod snapshot;
@@ -30,6 +32,7 @@ mod tests;
 mod types;
 mod udf;
 mod variables;
+mod zone;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,6 +109,7 @@ pub struct SqlEngine {
 struct Room {
     options: SqlOptions,
     state: SessionState,
+    sessions: running::Sessions,
 }
 
 impl SqlEngine {
@@ -130,7 +134,7 @@ impl SqlEngine {
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state }) }))
+        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, sessions: running::Sessions::default() }) }))
     }
 }
 

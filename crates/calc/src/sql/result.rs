@@ -3,21 +3,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt, stream};
 use tidelake_core::types::text::TextContext;
 
 use super::error::of_datafusion;
 use super::rewrite::{MARK, Names};
+use super::running::Stop;
 use super::snapshot::Snapshot;
-use super::types::{COLLATION_KEY, LABELS_KEY, NAME_KEY};
+use super::types::{COLLATION_KEY, DIGITS_KEY, LABELS_KEY, NAME_KEY, Ty, ty_of};
+use super::zone::Zone;
 use crate::session::{SqlError, SqlRows};
 
 /// The schema clients see for a plan's schema.
-pub(crate) fn client_schema(plan: &Schema, names: &Names) -> SchemaRef {
+pub(crate) fn client_schema(plan: &Schema, names: &Names, zone: Zone) -> SchemaRef {
     let display = names.display.as_ref().filter(|d| d.len() == plan.fields().len());
     let fields = plan.fields().iter().enumerate().map(|(i, field)| {
         let name = match display {
@@ -25,7 +27,7 @@ pub(crate) fn client_schema(plan: &Schema, names: &Names) -> SchemaRef {
             None => spelled(field, &names.spelled),
         };
         let mut metadata = field.metadata().clone();
-        for inner in [NAME_KEY, LABELS_KEY, COLLATION_KEY] {
+        for inner in [NAME_KEY, LABELS_KEY, COLLATION_KEY, DIGITS_KEY] {
             metadata.remove(inner);
         }
         let data_type = match field.data_type() {
@@ -34,7 +36,12 @@ pub(crate) fn client_schema(plan: &Schema, names: &Names) -> SchemaRef {
             DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
             other => other.clone(),
         };
-        Field::new(name, data_type, field.is_nullable()).with_metadata(metadata)
+        let field = Field::new(name, data_type, field.is_nullable()).with_metadata(metadata);
+        match (ty_of(&field), zone) {
+            // What a fixed offset cannot print leaves as local time.
+            (Ty::Timestamp(fsp), Zone::Named(_)) => Ty::DateTime(fsp).field(field.name()),
+            _ => field,
+        }
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
@@ -55,19 +62,39 @@ pub(crate) fn rows(
     schema: SchemaRef,
     snapshot: Arc<Snapshot>,
     text: TextContext,
+    zone: Zone,
+    stop: Stop,
 ) -> SqlRows {
     let to = Arc::clone(&schema);
     let rows = batches.map(move |batch| {
         snapshot.check().map_err(|e| super::error::of_port(&e))?;
-        renamed(&batch.map_err(of_datafusion)?, &to)
+        renamed(&batch.map_err(of_datafusion)?, &to, zone)
+    });
+    let rows = stream::try_unfold((Box::pin(rows), stop), |(mut rows, stop)| async move {
+        tokio::select! {
+            biased;
+            told = stop.stopped() => Err(told),
+            next = rows.next() => match next {
+                Some(batch) => Ok(Some((batch?, (rows, stop)))),
+                None => Ok(None),
+            },
+        }
     });
     SqlRows { schema, rows: Box::pin(rows), text }
 }
 
-fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+fn renamed(batch: &RecordBatch, schema: &SchemaRef, zone: Zone) -> Result<RecordBatch, SqlError> {
     let same = |c: &ArrayRef, f: &Arc<Field>| match c.data_type() == f.data_type() {
         true => Ok(Arc::clone(c)),
-        false => cast(c, f.data_type()),
+        false => match (c.data_type(), f.data_type()) {
+            (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, None)) => {
+                let utc = cast(c, f.data_type())?;
+                let local: TimestampMicrosecondArray =
+                    utc.as_primitive::<TimestampMicrosecondType>().unary(|us| zone.to_local(us));
+                Ok(Arc::new(local.with_data_type(f.data_type().clone())) as ArrayRef)
+            }
+            _ => cast(c, f.data_type()),
+        },
     };
     let columns = batch.columns().iter().zip(schema.fields()).map(|(c, f)| same(c, f)).collect::<Result<Vec<_>, _>>();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

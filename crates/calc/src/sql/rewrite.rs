@@ -2,8 +2,10 @@
 //! (`udf`), conditions and values are told apart, names of columns become lower case, and what depends on the
 //! session (`NOW()`, `@@version`, `?`) becomes a constant.
 
-mod calls;
+pub(crate) mod calls;
 mod expressions;
+mod having;
+mod invisible;
 mod queries;
 
 use std::collections::HashMap;
@@ -13,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, Select, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
-use tidelake_core::CellValue;
+use tidelake_core::{Catalog, CellValue};
 
 use super::lexing::Lexed;
 use super::variables::Variables;
@@ -23,6 +25,8 @@ use crate::session::SqlError;
 pub(crate) struct Scene<'a> {
     /// Variables.
     pub(crate) variables: &'a Variables,
+    /// The tables at the statement's snapshot.
+    pub(crate) catalog: &'a Catalog,
     /// The current database.
     pub(crate) database: Option<&'a str>,
     /// `user@host`.
@@ -59,7 +63,7 @@ pub(crate) const MARK: char = '\u{1}';
 /// What the replica does not do, by MySQL's numbers.
 pub(crate) fn rewrite(query: &mut Query, lexed: &Lexed, scene: &Scene) -> Result<Names, SqlError> {
     let top = queries::leftmost(query).map(queries::place);
-    let mut rewriter = Rewriter { scene, items: lexed.select_items(), top, names: Names::default() };
+    let mut rewriter = Rewriter { scene, items: lexed.select_items(), top, ctes: Vec::new(), names: Names::default() };
     match query.visit(&mut rewriter) {
         ControlFlow::Continue(()) => Ok(rewriter.names),
         ControlFlow::Break(e) => Err(e),
@@ -70,6 +74,7 @@ struct Rewriter<'a> {
     scene: &'a Scene<'a>,
     items: HashMap<(u64, u64), Vec<String>>,
     top: Option<(u64, u64)>,
+    ctes: Vec<String>,
     names: Names,
 }
 

@@ -16,9 +16,11 @@ use super::Room;
 use super::error::{of_port, read_only, syntax, unknown_database, unsupported};
 use super::info_schema::Source;
 use super::lexing::{Lexed, lex};
+use super::running::Running;
 use super::show::{Filter, Show};
 use super::snapshot::Snapshot;
 use super::variables::Variables;
+use super::zone::Zone;
 use crate::session::{Prepared, SessionInfo, SessionStatus, SqlError, SqlOutcome, SqlSession};
 
 /// One client's session.
@@ -30,6 +32,13 @@ pub(crate) struct Session {
     transaction: Option<Arc<Snapshot>>,
     prepared: HashMap<u32, String>,
     next_prepared: u32,
+    running: Arc<Running>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.room.sessions.closed(self.info.connection_id, &self.running);
+    }
 }
 
 /// How many prepared statements a session may keep, as `max_prepared_stmt_count`.
@@ -42,6 +51,7 @@ impl Session {
     /// 1049 for an unknown database.
     pub(crate) async fn open(room: Arc<Room>, info: SessionInfo) -> Result<Session, SqlError> {
         let variables = room.variables();
+        let running = room.sessions.opened(info.connection_id, &info.user);
         let mut session = Session {
             room,
             variables,
@@ -49,6 +59,7 @@ impl Session {
             transaction: None,
             prepared: HashMap::new(),
             next_prepared: 1,
+            running,
             info,
         };
         if let Some(database) = session.info.database.clone() {
@@ -63,11 +74,14 @@ impl Session {
             held.check().map_err(|e| of_port(&e))?;
             return Ok(Arc::clone(held));
         }
-        self.acquire().await
+        self.acquire(self.freshness()).await
     }
 
-    async fn acquire(&self) -> Result<Arc<Snapshot>, SqlError> {
-        let freshness = if self.variables.latest() { Freshness::Latest } else { Freshness::Any };
+    fn freshness(&self) -> Freshness {
+        if self.variables.latest() { Freshness::Latest } else { Freshness::Any }
+    }
+
+    async fn acquire(&self, freshness: Freshness) -> Result<Arc<Snapshot>, SqlError> {
         let (options, wait) = (&self.room.options, self.variables.freshness_timeout());
         let catalog_at = |lease: &tidelake_core::ports::SnapshotLease| options.engine.catalog(lease.seq());
         let snapshot = Snapshot::acquire(&options.latch, catalog_at, freshness, options.lease_ttl, wait).await;
@@ -75,7 +89,12 @@ impl Session {
     }
 
     fn text(&self) -> TextContext {
-        TextContext { utc_offset_seconds: self.variables.utc_offset(), flavor: self.room.options.flavor }
+        // Of a zone with rules, results are moved to local time before they are printed (`result`).
+        let offset = match self.variables.zone() {
+            Zone::Fixed(seconds) => seconds,
+            Zone::Named(_) => 0,
+        };
+        TextContext { utc_offset_seconds: offset, flavor: self.room.options.flavor }
     }
 
     fn user(&self) -> String {
@@ -106,17 +125,32 @@ impl Session {
                 self.use_database(&name).await?;
                 Ok(SqlOutcome::Done)
             }
-            "SET" => self.set(&lexed, parameters).await,
+            "SET" if lexed.is(1, &["STATEMENT"]) => Box::pin(self.set_statement(&lexed, parameters)).await,
+            "SET" => self.set(&lexed, 1, lexed.tokens.len(), parameters).await,
             "BEGIN" | "START" => self.begin(&lexed).await,
             "COMMIT" | "ROLLBACK" | "END" => self.end(&lexed),
             "SAVEPOINT" | "RELEASE" | "UNLOCK" => Ok(SqlOutcome::Done),
             "DO" => self.evaluate_only(&lexed, parameters).await,
-            "KILL" => Err(unsupported("KILL; close the connection instead")),
+            "KILL" => self.kill(&lexed),
             word if WRITES.contains(&word) => Err(read_only()),
             "" => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
             word if KNOWN.contains(&word) => Err(unsupported(format!("{word} statements"))),
             _ => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
         }
+    }
+
+    /// `KILL [HARD | SOFT] [CONNECTION | QUERY] id`
+    fn kill(&self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
+        let words: Vec<String> = (1..lexed.tokens.len()).map_while(|i| lexed.word(i)).collect();
+        let known = words.iter().all(|w| matches!(w.as_str(), "HARD" | "SOFT" | "CONNECTION" | "QUERY"));
+        let id = match lexed.tokens.get(1 + words.len()).map(|t| &t.token) {
+            Some(Token::Number(n, _)) if known && lexed.tokens.len() == words.len() + 2 => n.parse::<u32>().ok(),
+            _ => None,
+        };
+        let Some(id) = id else { return Err(unsupported("this form of KILL; write KILL [QUERY] number")) };
+        let whole = !words.iter().any(|w| w == "QUERY");
+        self.room.sessions.kill(id, whole, &self.info.user)?;
+        Ok(SqlOutcome::Done)
     }
 
     async fn show(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
@@ -176,7 +210,7 @@ impl Session {
         }
         // A transaction that is still open is committed first, as upstream does.
         self.transaction = None;
-        self.transaction = Some(self.acquire().await?);
+        self.transaction = Some(self.acquire(self.freshness()).await?);
         Ok(SqlOutcome::Done)
     }
 
@@ -276,7 +310,11 @@ impl SqlSession for Session {
     }
 
     fn status(&self) -> SessionStatus {
-        SessionStatus { in_transaction: self.transaction.is_some(), autocommit: self.variables.autocommit() }
+        SessionStatus {
+            in_transaction: self.transaction.is_some(),
+            autocommit: self.variables.autocommit(),
+            more_results: false,
+        }
     }
 
     fn database(&self) -> Option<String> {

@@ -6,8 +6,11 @@ use tidelake_core::{TypeKind, UpstreamType};
 
 /// Metadata: the column's name as the upstream spells it (fields inside plans are lower case).
 pub(crate) const NAME_KEY: &str = "tidelake.name";
-/// Metadata: the labels of an ENUM column that is exposed as text, as JSON.
+/// Metadata: the labels of an ENUM or SET column that is exposed as text (`form::Labels` as JSON).
 pub(crate) const LABELS_KEY: &str = "tidelake.labels";
+/// Metadata: digits after the point that a DECIMAL prints when its values carry more. A quotient keeps whole groups of
+/// nine digits while an expression goes on, and is rounded to its declared digits where it ends.
+pub(crate) const DIGITS_KEY: &str = "tidelake.digits";
 /// Metadata: the collation of a computed text.
 pub(crate) const COLLATION_KEY: &str = "tidelake.collation";
 
@@ -26,6 +29,8 @@ pub(crate) enum Ty {
     Decimal(u8, u8),
     /// FLOAT and DOUBLE.
     Double,
+    /// DOUBLE that prints this many digits after the point. Only what functions declare; a field's class is `Double`.
+    Fixed(u8),
     /// Text.
     Text,
     /// Bytes.
@@ -48,7 +53,7 @@ impl Ty {
     }
 
     pub(crate) fn is_number(self) -> bool {
-        matches!(self, Ty::Bool | Ty::Int | Ty::UInt | Ty::Decimal(..) | Ty::Double)
+        matches!(self, Ty::Bool | Ty::Int | Ty::UInt | Ty::Decimal(..) | Ty::Double | Ty::Fixed(_))
     }
 
     /// Digits of fractional seconds that the value prints with.
@@ -68,7 +73,7 @@ impl Ty {
             Ty::UInt => DataType::UInt64,
             Ty::Decimal(p, s) if p <= 38 => DataType::Decimal128(p, s as i8),
             Ty::Decimal(p, s) => DataType::Decimal256(p.min(76), s as i8),
-            Ty::Double => DataType::Float64,
+            Ty::Double | Ty::Fixed(_) => DataType::Float64,
             Ty::Text | Ty::Address => DataType::Utf8,
             Ty::Bytes => DataType::Binary,
             Ty::Date => DataType::Date32,
@@ -84,10 +89,22 @@ impl Ty {
             Ty::DateTime(f) => UpstreamType::new(TypeKind::DateTime).with_fsp(f),
             Ty::Timestamp(f) => UpstreamType::new(TypeKind::Timestamp).with_fsp(f),
             Ty::Time(f) => UpstreamType::new(TypeKind::Time).with_fsp(f),
+            Ty::Fixed(digits) => UpstreamType { scale: Some(digits), ..UpstreamType::new(TypeKind::Double) },
             _ => return field,
         };
         field.with_metadata([(TYPE_METADATA_KEY.to_owned(), type_to_json(&kind))].into())
     }
+}
+
+/// The declared digits of a DECIMAL whose values carry more.
+pub(crate) fn declared_digits(field: &Field) -> Option<u8> {
+    field.metadata().get(DIGITS_KEY)?.parse().ok()
+}
+
+/// Digits after the point with which a DOUBLE prints; `None`: as many as it needs.
+pub(crate) fn fixed_digits(field: &Field) -> Option<u8> {
+    let ty = upstream_type(field).filter(|ty| matches!(ty.kind, TypeKind::Double | TypeKind::Float))?;
+    ty.scale.filter(|_| ty_of(field) == Ty::Double)
 }
 
 /// The class of a field's values.
@@ -132,28 +149,40 @@ pub(crate) fn common(fields: &[&Field]) -> Ty {
     fields.iter().fold(Ty::Null, |all, f| join(all, exact(f)))
 }
 
-fn exact(field: &Field) -> Ty {
+/// The class with the digits that are declared.
+pub(crate) fn exact(field: &Field) -> Ty {
     match ty_of(field) {
         Ty::Bool => Ty::Int,
         Ty::Address => Ty::Text,
+        Ty::Decimal(p, s) => match declared_digits(field) {
+            Some(d) => Ty::Decimal(p.saturating_sub(s.saturating_sub(d)).max(1), d),
+            None => Ty::Decimal(p, s),
+        },
+        Ty::Double => fixed_digits(field).map_or(Ty::Double, Ty::Fixed),
         other => other,
     }
 }
 
 fn join(a: Ty, b: Ty) -> Ty {
-    use Ty::{Bytes, Date, DateTime, Decimal, Double, Int, Null, Text, Time, Timestamp, UInt};
+    use Ty::{Bytes, Date, DateTime, Decimal, Double, Fixed, Int, Null, Text, Time, Timestamp, UInt};
     match (a, b) {
         (Null, x) | (x, Null) => x,
         (Decimal(p, s), Decimal(q, t)) => decimal(p - p.min(s), q - q.min(t), s.max(t)),
         (x, y) if x == y => x,
         (Int, UInt) | (UInt, Int) => Decimal(20, 0),
         (Decimal(p, s), Int | UInt) | (Int | UInt, Decimal(p, s)) => decimal(p - p.min(s), 20, s),
+        (Fixed(a), Fixed(b)) => Fixed(a.max(b)),
+        (Fixed(n), Decimal(_, s)) | (Decimal(_, s), Fixed(n)) => Fixed(n.max(s)),
+        (Fixed(n), Int | UInt) | (Int | UInt, Fixed(n)) => Fixed(n),
         (Double, x) | (x, Double) if x.is_number() => Double,
         (Bytes, _) | (_, Bytes) => Bytes,
         (DateTime(f), DateTime(g)) => DateTime(f.max(g)),
         (Timestamp(f), Timestamp(g)) => Timestamp(f.max(g)),
         (Time(f), Time(g)) => Time(f.max(g)),
         (Date | DateTime(_) | Timestamp(_), Date | DateTime(_) | Timestamp(_)) => DateTime(a.fsp().max(b.fsp())),
+        (Time(_), Date | DateTime(_) | Timestamp(_)) | (Date | DateTime(_) | Timestamp(_), Time(_)) => {
+            DateTime(a.fsp().max(b.fsp()))
+        }
         _ => Text,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidelake_core::CellValue;
 
+use super::zone::{UTC, Zone};
 use crate::session::SqlError;
 
 /// How fresh a statement's snapshot must be.
@@ -173,7 +174,7 @@ impl Variables {
                 value.parse::<u32>().map_err(|_| wrong())?;
             }
             "time_zone" => {
-                offset_of(&value)?;
+                zone_of(&value)?;
             }
             fixed if FIXED.contains(&fixed) && current.as_deref() != Some(value.as_str()) => {
                 return Err(SqlError::new(1238, "HY000", format!("Variable '{name}' is a read only variable")));
@@ -210,9 +211,26 @@ impl Variables {
         Duration::from_secs(self.text("tidelake_freshness_timeout").parse().unwrap_or(60))
     }
 
-    /// Seconds east of UTC.
-    pub(crate) fn utc_offset(&self) -> i32 {
-        offset_of(self.text("time_zone")).unwrap_or(0)
+    /// The session's time zone.
+    pub(crate) fn zone(&self) -> Zone {
+        Zone::parse(self.text("time_zone")).unwrap_or(UTC)
+    }
+
+    /// `sql_select_limit`, if there is one.
+    pub(crate) fn select_limit(&self) -> Option<usize> {
+        self.text("sql_select_limit").parse::<i64>().ok().and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// How long a statement may take: `max_statement_time` (seconds) or `max_execution_time` (milliseconds).
+    pub(crate) fn statement_time(&self) -> Option<Duration> {
+        let number = |name| self.text(name).parse::<f64>().ok().filter(|n| *n > 0.0 && *n < 1e9);
+        let seconds = number("max_statement_time").or_else(|| number("max_execution_time").map(|ms| ms / 1e3));
+        seconds.map(Duration::from_secs_f64)
+    }
+
+    /// Bytes at which GROUP_CONCAT cuts.
+    pub(crate) fn concat_limit(&self) -> usize {
+        self.text("group_concat_max_len").parse().unwrap_or(1 << 20)
     }
 
     /// The collation of literals.
@@ -230,39 +248,16 @@ impl Variables {
     }
 }
 
-/// `+02:00`, `SYSTEM`, `UTC`.
-fn offset_of(zone: &str) -> Result<i32, SqlError> {
-    let unknown = || {
-        let hint = "use an offset such as '+02:00'";
-        SqlError::new(1298, "HY000", format!("Unknown or incorrect time zone: '{zone}' ({hint})"))
-    };
-    if matches!(zone.to_ascii_uppercase().as_str(), "SYSTEM" | "UTC" | "DEFAULT") {
-        return Ok(0);
-    }
-    let (sign, rest) = match zone.as_bytes().first() {
-        Some(b'+') => (1, &zone[1..]),
-        Some(b'-') => (-1, &zone[1..]),
-        _ => return Err(unknown()),
-    };
-    let (hours, minutes) = rest.split_once(':').ok_or_else(unknown)?;
-    let (hours, minutes): (i32, i32) = (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
-    if hours > 14 || minutes > 59 || hours < 0 || minutes < 0 {
-        return Err(unknown());
-    }
-    Ok(sign * (hours * 60 + minutes) * 60)
+fn zone_of(name: &str) -> Result<Zone, SqlError> {
+    Zone::parse(name).ok_or_else(|| {
+        let hint = "an offset such as '+02:00', or a name such as 'Europe/Berlin'";
+        SqlError::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}' ({hint})"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zones_are_offsets() {
-        assert_eq!(offset_of("+02:30").unwrap(), 9000);
-        assert_eq!(offset_of("-11:00").unwrap(), -39600);
-        assert_eq!(offset_of("SYSTEM").unwrap(), 0);
-        assert!(offset_of("Europe/Berlin").is_err());
-    }
 
     #[test]
     fn freshness_has_two_values() {

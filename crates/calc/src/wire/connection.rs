@@ -9,7 +9,7 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::types::wire::WireType;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Prepared, SessionInfo, SqlError, SqlOutcome, SqlService, SqlSession};
+use crate::session::{Prepared, SessionInfo, SessionStatus, SqlError, SqlOutcome, SqlService, SqlSession};
 
 use super::WireOptions;
 use super::auth::SCRAMBLE_LEN;
@@ -19,6 +19,7 @@ use super::fields::{eof_packet, error_packet, ok_packet, parameter_type, put_def
 use super::handshake::{self, Greeted};
 use super::payload::{Payload, malformed, utf8};
 use super::rows::{Ended, RowForm, gone, put_definitions, send_rows, shutting_down, while_wanted};
+use super::split::statements;
 use super::statements::Statements;
 
 /// What a connection needs of its server.
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     remote: SocketAddr,
     capabilities: u32,
     scramble: [u8; SCRAMBLE_LEN],
+    more_results: bool,
 }
 
 /// What a command's answer means for the connection.
@@ -85,7 +87,17 @@ impl Connection {
         channel.put_bytes(&ok_packet(session.status()));
         let statements = Statements::new(around.options.max_prepared_statements, around.options.max_allowed_packet);
         let capabilities = login.capabilities;
-        Ok(Connection { around, channel, session, statements, info, remote, capabilities, scramble })
+        Ok(Connection {
+            around,
+            channel,
+            session,
+            statements,
+            info,
+            remote,
+            capabilities,
+            scramble,
+            more_results: false,
+        })
     }
 
     /// Answers commands until the client quits, goes away, is idle for too long, breaks the protocol, or the
@@ -156,9 +168,13 @@ impl Connection {
     }
 
     fn ok(&mut self) -> Answered {
-        let packet = ok_packet(self.session.status());
+        let packet = ok_packet(self.status());
         self.channel.put_bytes(&packet);
         Ok(Next::Continue)
+    }
+
+    fn status(&self) -> SessionStatus {
+        SessionStatus { more_results: self.more_results, ..self.session.status() }
     }
 
     fn put_error(&mut self, e: &SqlError) {
@@ -168,12 +184,20 @@ impl Connection {
 
     async fn query(&mut self, body: &[u8]) -> Answered {
         let sql = utf8(body, "the statement")?;
-        let started = Instant::now();
-        let work = self.session.execute(sql);
-        let outcome = while_wanted(&mut self.channel, &self.around.cancel, work).await;
-        let answered = self.send(outcome, RowForm::Text).await;
-        count_query(started);
-        answered
+        let several = self.capabilities & capability::MULTI_STATEMENTS != 0;
+        let all = if several { statements(sql) } else { vec![sql] };
+        for (i, sql) in all.iter().enumerate() {
+            let started = Instant::now();
+            let work = self.session.execute(sql);
+            let outcome = while_wanted(&mut self.channel, &self.around.cancel, work).await;
+            self.more_results = i + 1 < all.len();
+            let answered = self.send(outcome, RowForm::Text).await;
+            self.more_results = false;
+            count_query(started);
+            // An error ends the answer: what follows it is not run.
+            answered?;
+        }
+        Ok(Next::Continue)
     }
 
     async fn execute(&mut self, body: &[u8]) -> Answered {
@@ -191,7 +215,7 @@ impl Connection {
             SqlOutcome::Done => return self.ok(),
             SqlOutcome::Rows(rows) => rows,
         };
-        let status = self.session.status();
+        let status = self.status();
         let sent = send_rows(&mut self.channel, &self.around.cancel, self.capabilities, status, rows, form).await?;
         self.finished(Ended::Done(sent))?;
         Ok(Next::Continue)
@@ -205,7 +229,9 @@ impl Connection {
             Ended::Shutdown => Err(shutting_down()),
         };
         match result {
-            Err(e) if e.code == error::SERVER_SHUTDOWN.0 => Err(ChannelError::Refused(e).into()),
+            Err(e) if [error::SERVER_SHUTDOWN.0, error::CONNECTION_KILLED.0].contains(&e.code) => {
+                Err(ChannelError::Refused(e).into())
+            }
             other => Ok(other?),
         }
     }
@@ -296,16 +322,21 @@ impl Connection {
     }
 
     fn statistics(&mut self) -> Answered {
-        let text = format!("Uptime: {}  Tidelake", self.around.started.elapsed().as_secs());
+        // Clients take this apart; what is not counted is 0.
+        let text = format!(
+            "Uptime: {}  Threads: 1  Questions: 0  Slow queries: 0  Opens: 0  Open tables: 0  Queries per second avg: 0.000",
+            self.around.started.elapsed().as_secs()
+        );
         self.channel.put_bytes(text.as_bytes());
         Ok(Next::Continue)
     }
 
     /// COM_SET_OPTION: 0 switches several statements per query on, 1 off.
     fn set_option(&mut self, body: &[u8]) -> Answered {
-        if Payload::new(body).u16()? != 1 {
-            let message = "several statements in one query are not supported; send them one by one";
-            return Err(refused(error::NOT_SUPPORTED, message).into());
+        match Payload::new(body).u16()? {
+            0 => self.capabilities |= capability::MULTI_STATEMENTS,
+            1 => self.capabilities &= !capability::MULTI_STATEMENTS,
+            _ => return Err(refused(error::UNKNOWN_COMMAND, "Unknown option of COM_SET_OPTION").into()),
         }
         let end = eof_packet(self.session.status(), self.capabilities & !capability::DEPRECATE_EOF);
         self.channel.put_bytes(&end);

@@ -12,6 +12,7 @@ pub(super) mod capability {
     pub const SSL: u32 = 1 << 11;
     pub const TRANSACTIONS: u32 = 1 << 13;
     pub const SECURE_CONNECTION: u32 = 1 << 15;
+    pub const MULTI_STATEMENTS: u32 = 1 << 16;
     pub const MULTI_RESULTS: u32 = 1 << 17;
     pub const PS_MULTI_RESULTS: u32 = 1 << 18;
     pub const PLUGIN_AUTH: u32 = 1 << 19;
@@ -19,7 +20,7 @@ pub(super) mod capability {
     pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
     pub const DEPRECATE_EOF: u32 = 1 << 24;
 
-    /// What this server offers. Several statements in one query are not offered: clients then do not send them.
+    /// What this server offers.
     pub const OFFERED: u32 = LONG_PASSWORD
         | FOUND_ROWS
         | LONG_FLAG
@@ -29,6 +30,7 @@ pub(super) mod capability {
         | INTERACTIVE
         | TRANSACTIONS
         | SECURE_CONNECTION
+        | MULTI_STATEMENTS
         | MULTI_RESULTS
         | PS_MULTI_RESULTS
         | PLUGIN_AUTH
@@ -41,6 +43,7 @@ pub(super) mod capability {
 pub(super) mod status {
     pub const IN_TRANSACTION: u16 = 1;
     pub const AUTOCOMMIT: u16 = 1 << 1;
+    pub const MORE_RESULTS: u16 = 1 << 3;
 }
 
 /// First bytes of commands.
@@ -74,6 +77,7 @@ pub(super) mod error {
     pub const OUT_OF_ORDER: (u16, &str) = (1156, "08S01");
     pub const WRONG_ARGUMENTS: (u16, &str) = (1210, "HY000");
     pub const NOT_SUPPORTED: (u16, &str) = (1235, "42000");
+    pub const CONNECTION_KILLED: (u16, &str) = (1927, "70100");
     pub const UNKNOWN_STATEMENT: (u16, &str) = (1243, "HY000");
     pub const INVALID_STRING: (u16, &str) = (1300, "HY000");
     pub const TOO_MANY_PARAMETERS: (u16, &str) = (1390, "HY000");

@@ -89,5 +89,8 @@ fn status_flags(session: SessionStatus) -> u16 {
     if session.autocommit {
         flags |= status::AUTOCOMMIT;
     }
+    if session.more_results {
+        flags |= status::MORE_RESULTS;
+    }
     flags
 }

@@ -20,6 +20,7 @@ mod parameters;
 mod payload;
 mod rows;
 mod server;
+mod split;
 mod statements;
 #[cfg(test)]
 pub(crate) mod tests;

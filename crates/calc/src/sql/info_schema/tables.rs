@@ -13,10 +13,12 @@ pub(super) const NAMES: &[&str] = &[
     "COLLATIONS",
     "COLLATION_CHARACTER_SET_APPLICABILITY",
     "COLUMNS",
+    "COLUMN_PRIVILEGES",
     "ENGINES",
     "EVENTS",
     "GLOBAL_STATUS",
     "GLOBAL_VARIABLES",
+    "KEYWORDS",
     "KEY_COLUMN_USAGE",
     "PARAMETERS",
     "PARTITIONS",
@@ -108,6 +110,19 @@ pub(super) fn rows(name: &str, source: &Source, engine: &Arc<dyn StoreEngine>, c
         "USER_PRIVILEGES" | "SCHEMA_PRIVILEGES" | "TABLE_PRIVILEGES" => {
             made(&["GRANTEE", "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "PRIVILEGE_TYPE", "IS_GRANTABLE"], vec![])
         }
+        "COLUMN_PRIVILEGES" => made(
+            &[
+                "GRANTEE",
+                "TABLE_CATALOG",
+                "TABLE_SCHEMA",
+                "TABLE_NAME",
+                "COLUMN_NAME",
+                "PRIVILEGE_TYPE",
+                "IS_GRANTABLE",
+            ],
+            vec![],
+        ),
+        "KEYWORDS" => made(&["WORD", "#RESERVED"], vec![]),
         _ => return None,
     })
 }
@@ -556,6 +571,13 @@ const PARAMETERS: &[&str] = &[
     "PARAMETER_MODE",
     "PARAMETER_NAME",
     "DATA_TYPE",
+    "#CHARACTER_MAXIMUM_LENGTH",
+    "#CHARACTER_OCTET_LENGTH",
+    "#NUMERIC_PRECISION",
+    "#NUMERIC_SCALE",
+    "#DATETIME_PRECISION",
+    "CHARACTER_SET_NAME",
+    "COLLATION_NAME",
     "DTD_IDENTIFIER",
     "ROUTINE_TYPE",
 ];

@@ -11,9 +11,9 @@ use tidelake_core::types::temporal::split_micros;
 use crate::session::SqlError;
 use crate::sql::collation::Rules;
 use crate::sql::convert::leading_double;
-use crate::sql::datetime::{parse_datetime, parse_time, shift};
+use crate::sql::datetime::{parse_datetime, parse_time};
 use crate::sql::error::through;
-use crate::sql::types::{Ty, collation_of, common, ty_of};
+use crate::sql::types::{COLLATION_KEY, Ty, collation_of, common, ty_of};
 use crate::sql::udf::{EvalContext, collation_key, fold_text, operator, text_collation, to_type};
 
 /// The field of an expression.
@@ -42,18 +42,76 @@ pub(super) fn in_list(args: Vec<Expr>, schema: &DFSchema, c: &Arc<EvalContext>) 
     let mut args = args.into_iter();
     let subject = args.next().ok_or_else(|| DataFusionError::Internal("IN without a subject".into()))?;
     let field = field_of(&subject, schema)?;
+    let items: Vec<Expr> = args.collect();
     let mut pairs = Vec::new();
-    for item in args {
+    if let Some(collation) = common_collation(&field, &items, schema, c)? {
+        // One collation for all: a `_bin` one among the items decides for every item.
+        let subject = key(as_text(subject.clone(), &field, c), &collation, c);
+        for item in items {
+            let item_field = field_of(&item, schema)?;
+            pairs.push((subject.clone(), key(as_text(item, &item_field, c), &collation, c)));
+        }
+        return Ok(any_of(pairs));
+    }
+    for item in items {
         let item_field = field_of(&item, schema)?;
         pairs.push(unify(subject.clone(), &field, item, &item_field, c)?);
     }
+    Ok(any_of(pairs))
+}
+
+/// The collation in which a text compares with all items, if they are all texts and one of them decides.
+fn common_collation(field: &Field, items: &[Expr], schema: &DFSchema, c: &EvalContext) -> Result<Option<String>> {
+    if ty_of(field) != Ty::Text {
+        return Ok(None);
+    }
+    let mut agreed_on = collation_of(field);
+    for item in items {
+        let item_field = field_of(item, schema)?;
+        match (ty_of(&item_field), &agreed_on, collation_of(&item_field)) {
+            (Ty::Text, Some(_), Some(_)) => {
+                let so_far =
+                    field.clone().with_metadata([(COLLATION_KEY.to_owned(), agreed_on.unwrap_or_default())].into());
+                agreed_on = Some(agreed(&so_far, &item_field, c)?);
+            }
+            (Ty::Text, None, other) => agreed_on = other,
+            (Ty::Text, Some(_), None) => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(agreed_on.unwrap_or_else(|| c.collation.clone())))
+}
+
+fn any_of(pairs: Vec<(Expr, Expr)>) -> Expr {
     let same = pairs.windows(2).all(|w| w[0].0 == w[1].0);
     if let (true, Some((first, _))) = (same, pairs.first()) {
         let expr = Box::new(first.clone());
-        return Ok(Expr::InList(InList::new(expr, pairs.into_iter().map(|(_, item)| item).collect(), false)));
+        return Expr::InList(InList::new(expr, pairs.into_iter().map(|(_, item)| item).collect(), false));
     }
     let any = pairs.into_iter().map(|(a, b)| op(a, Operator::Eq, b)).reduce(|all, one| op(all, Operator::Or, one));
-    any.ok_or_else(|| DataFusionError::Internal("IN without a list".into()))
+    any.unwrap_or_else(|| lit(false))
+}
+
+/// A BETWEEN compares texts in one collation with both ends.
+pub(super) fn between(args: Vec<Expr>, schema: &DFSchema, c: &Arc<EvalContext>) -> Result<Expr> {
+    let [subject, low, high]: [Expr; 3] =
+        args.try_into().map_err(|_| DataFusionError::Internal("BETWEEN without its ends".into()))?;
+    let field = field_of(&subject, schema)?;
+    let ends = [low, high];
+    let collation = common_collation(&field, &ends, schema, c)?;
+    let sides = ends.into_iter().zip([Operator::GtEq, Operator::LtEq]).map(|(end, comparison)| {
+        let end_field = field_of(&end, schema)?;
+        let (a, b) = match &collation {
+            Some(name) => {
+                let text = |e: Expr, f: &Field| key(as_text(e, f, c), name, c);
+                (text(subject.clone(), &field), text(end, &end_field))
+            }
+            None => unify(subject.clone(), &field, end, &end_field, c)?,
+        };
+        Ok(op(a, comparison, b))
+    });
+    let both = sides.collect::<Result<Vec<_>>>()?;
+    Ok(both.into_iter().reduce(|a, b| op(a, Operator::And, b)).unwrap_or_else(|| lit(false)))
 }
 
 pub(super) fn in_subquery(e: InSubquery, schema: &DFSchema, c: &Arc<EvalContext>) -> Result<Expr> {
@@ -84,7 +142,8 @@ pub(super) fn truth(mut args: Vec<Expr>, schema: &DFSchema, c: &Arc<EvalContext>
 fn texts(args: &[Expr], schema: &DFSchema, c: &Arc<EvalContext>) -> Result<(Expr, Expr, String)> {
     let (a, b) = (args[0].clone(), args[1].clone());
     let (fa, fb) = (field_of(&a, schema)?, field_of(&b, schema)?);
-    let collation = agreed(&fa, &fb, c)?;
+    let binary = ty_of(&fa) == Ty::Bytes || ty_of(&fb) == Ty::Bytes;
+    let collation = if binary { "binary".to_owned() } else { agreed(&fa, &fb, c)? };
     Ok((as_text(a, &fa, c), as_text(b, &fb, c), collation))
 }
 
@@ -170,6 +229,15 @@ pub(super) fn unify(a: Expr, fa: &Field, b: Expr, fb: &Field, c: &Arc<EvalContex
         let (b, a) = temporal_and_text(b, tb, a, c)?;
         return Ok((a, b));
     }
+    let day = |t: Ty| matches!(t, Ty::Date | Ty::DateTime(_) | Ty::Timestamp(_));
+    if (day(ta) && tb.is_number()) || (day(tb) && ta.is_number()) {
+        let moment = |e: Expr, t: Ty| match t {
+            Ty::DateTime(_) => e,
+            _ if day(t) => to_type(e, Ty::DateTime(6), c),
+            _ => operator("__number_date", c).call(vec![e]),
+        };
+        return Ok((moment(a, ta), moment(b, tb)));
+    }
     if ta.is_number() && tb.is_number() {
         return Ok(numbers(a, fa, b, fb, c));
     }
@@ -207,7 +275,8 @@ fn numbers(a: Expr, fa: &Field, b: Expr, fb: &Field, c: &Arc<EvalContext>) -> (E
     let (ta, tb) = (ty_of(fa), ty_of(fb));
     if ta == Ty::Double || tb == Ty::Double {
         let double = |e: Expr, f: &Field| match f.data_type() {
-            DataType::Float64 => e,
+            DataType::Float64 if matches!(e, Expr::Column(_) | Expr::Literal(..)) => e,
+            DataType::Float64 => super::shape::positive_zero(e),
             _ => to_type(e, Ty::Double, c),
         };
         return (double(a, fa), double(b, fb));
@@ -253,7 +322,7 @@ fn temporal_and_text(a: Expr, ta: Ty, b: Expr, c: &Arc<EvalContext>) -> Result<(
     Ok(match ta {
         Ty::Date if time == 0 => (a, lit(ScalarValue::Date32(Some(day)))),
         Ty::Timestamp(_) => {
-            let utc = shift(parsed.micros, -c.offset);
+            let utc = c.zone.to_utc(parsed.micros);
             (a, lit(ScalarValue::TimestampMicrosecond(Some(utc), Some("UTC".into()))))
         }
         Ty::DateTime(_) => (a, lit(ScalarValue::TimestampMicrosecond(Some(parsed.micros), None))),

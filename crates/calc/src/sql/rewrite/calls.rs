@@ -18,13 +18,13 @@ use tidelake_core::types::temporal::split_micros;
 /// Aggregates by MySQL's name, as the engine's name and the operator that prepares the argument.
 const AGGREGATES: &[(&str, &str, &str)] = &[
     ("sum", "sum", "__sumarg"),
-    ("std", "stddev_pop", "__double"),
-    ("stddev", "stddev_pop", "__double"),
-    ("stddev_pop", "stddev_pop", "__double"),
-    ("stddev_samp", "stddev", "__double"),
-    ("variance", "var_pop", "__double"),
-    ("var_pop", "var_pop", "__double"),
-    ("var_samp", "var", "__double"),
+    ("std", "stddev_pop", "__statarg"),
+    ("stddev", "stddev_pop", "__statarg"),
+    ("stddev_pop", "stddev_pop", "__statarg"),
+    ("stddev_samp", "stddev", "__statarg"),
+    ("variance", "var_pop", "__statarg"),
+    ("var_pop", "var_pop", "__statarg"),
+    ("var_samp", "var", "__statarg"),
     ("bit_and", "bit_and", "__argbits"),
     ("bit_or", "bit_or", "__argbits"),
     ("bit_xor", "bit_xor", "__argbits"),
@@ -137,8 +137,8 @@ impl Rewriter<'_> {
         if name == "avg" {
             return Ok(average(&f, parts));
         }
-        if name == "group_concat" {
-            return group_concat(f, parts);
+        if matches!(name.as_str(), "group_concat" | "json_arrayagg" | "json_objectagg") {
+            return group_concat(f, parts, &name);
         }
         if let Some((_, real, prepare)) = AGGREGATES.iter().find(|(n, ..)| *n == name) {
             return aggregate(f, parts, real, prepare);
@@ -148,6 +148,9 @@ impl Rewriter<'_> {
                 return Err(SqlError::new(4016, "HY000", format!("Window function {name} needs OVER")));
             }
             return Ok(Expr::Function(renamed(f, &name, parts.args)));
+        }
+        if NOT_BUILT.contains(&name.as_str()) {
+            return Err(unsupported(format!("the function {name}")));
         }
         if udf::find(&name).is_none() {
             return Err(unknown(&name, self.scene.database));
@@ -261,7 +264,13 @@ fn aggregate(f: Function, parts: Parts, real: &str, prepare: &str) -> Result<Exp
     }
     let args = parts.args.into_iter();
     let args = if prepare.is_empty() { args.collect() } else { args.map(|a| call(prepare, vec![a])).collect() };
-    Ok(Expr::Function(renamed(f, real, args)))
+    let done = Expr::Function(renamed(f, real, args));
+    // Of no values, BIT_AND has all bits set and the others none.
+    Ok(match real {
+        "bit_and" => call("coalesce", vec![done, call("__unsigned", vec![number("18446744073709551615")])]),
+        "bit_or" | "bit_xor" => call("coalesce", vec![done, call("__unsigned", vec![number(0)])]),
+        _ => done,
+    })
 }
 
 /// COUNT(DISTINCT a, b) counts rows without NULLs.
@@ -284,14 +293,133 @@ fn average(f: &Function, parts: Parts) -> Expr {
     call("__div", vec![Expr::Function(sum), Expr::Function(count)])
 }
 
-fn group_concat(mut f: Function, parts: Parts) -> Result<Expr, SqlError> {
+/// GROUP_CONCAT and the JSON aggregates; `lower` makes them from the engine's own concatenation.
+fn group_concat(mut f: Function, parts: Parts, name: &str) -> Result<Expr, SqlError> {
     if f.over.is_some() {
-        return Err(unsupported("GROUP_CONCAT ... OVER"));
+        return Err(unsupported(format!("{name} ... OVER")));
     }
-    let separator = parts.separator.unwrap_or_else(|| ",".to_owned());
-    let joined = if parts.args.len() == 1 { call("__text", parts.args) } else { call("concat", parts.args) };
+    let mut order = parts.order;
+    for by in &mut order {
+        // A number is the place of an argument.
+        if let Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) = &by.expr
+            && let Some(argument) = n.parse::<usize>().ok().and_then(|n| parts.args.get(n.wrapping_sub(1)))
+        {
+            by.expr = argument.clone();
+        }
+    }
+    order.retain(|by| !matches!(by.expr, Expr::Value(_)));
+    let count = parts.args.len();
+    let mut args = parts.args.into_iter();
+    let mut next = || args.next().unwrap_or_else(null);
+    let (joined, separator) = match name {
+        "json_arrayagg" if count == 1 => (call("__json_item", vec![next()]), ARRAY.to_owned()),
+        "json_objectagg" if count == 2 => {
+            let pair = vec![
+                call("json_quote", vec![call("__text", vec![next()])]),
+                text(":"),
+                call("__json_item", vec![next()]),
+            ];
+            (call("concat", pair), OBJECT.to_owned())
+        }
+        "group_concat" if count > 0 => {
+            let separator = parts.separator.unwrap_or_else(|| ",".to_owned());
+            if count == 1 {
+                (call("__text", vec![next()]), separator)
+            } else {
+                (call("concat", args.collect()), separator)
+            }
+        }
+        _ => {
+            return Err(SqlError::new(
+                1582,
+                "42000",
+                format!("Incorrect parameter count in the call to native function '{name}'"),
+            ));
+        }
+    };
     if let FunctionArguments::List(list) = &mut f.args {
-        list.clauses = if parts.order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(parts.order)] };
+        list.clauses = if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
+    }
+    // The engine allows DISTINCT only with its own orders; ours knows both.
+    let separator =
+        if parts.distinct == Some(DuplicateTreatment::Distinct) { format!("{DISTINCT}{separator}") } else { separator };
+    if let FunctionArguments::List(list) = &mut f.args {
+        list.duplicate_treatment = None;
     }
     Ok(Expr::Function(renamed(f, "string_agg", vec![joined, text(separator)])))
 }
+
+/// Separators that say which aggregate is meant; no text of a client has them.
+pub(crate) const ARRAY: &str = "\u{1}[";
+/// JSON_OBJECTAGG.
+pub(crate) const OBJECT: &str = "\u{1}{";
+/// Before the separator of a DISTINCT one.
+pub(crate) const DISTINCT: &str = "\u{2}";
+
+/// Functions of the upstream that are not built.
+const NOT_BUILT: &[&str] = &[
+    "aes_decrypt",
+    "aes_encrypt",
+    "coercibility",
+    "column_create",
+    "column_get",
+    "compress",
+    "decode",
+    "des_decrypt",
+    "encode",
+    "encrypt",
+    "extractvalue",
+    "format_pico_time",
+    "get_format",
+    "inet6_aton",
+    "inet6_ntoa",
+    "inet_aton",
+    "inet_ntoa",
+    "is_free_lock",
+    "is_ipv4",
+    "is_ipv6",
+    "is_used_lock",
+    "json_array_append",
+    "json_array_insert",
+    "json_contains_path",
+    "json_detailed",
+    "json_equals",
+    "json_insert",
+    "json_merge",
+    "json_merge_patch",
+    "json_merge_preserve",
+    "json_normalize",
+    "json_overlaps",
+    "json_remove",
+    "json_replace",
+    "json_schema_valid",
+    "json_search",
+    "json_set",
+    "json_table",
+    "lastval",
+    "load_file",
+    "master_pos_wait",
+    "median",
+    "name_const",
+    "natural_sort_key",
+    "nextval",
+    "old_password",
+    "password",
+    "percentile_cont",
+    "percentile_disc",
+    "random_bytes",
+    "regexp_like",
+    "release_all_locks",
+    "sformat",
+    "st_astext",
+    "st_distance",
+    "sys_guid",
+    "to_char",
+    "uncompress",
+    "uncompressed_length",
+    "updatexml",
+    "uuid_short",
+    "uuid_to_bin",
+    "bin_to_uuid",
+    "weight_string",
+];

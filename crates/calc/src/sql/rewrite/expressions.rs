@@ -13,7 +13,7 @@ use crate::session::SqlError;
 use crate::sql::error::{syntax, unsupported};
 
 const CONDITIONS: &[&str] =
-    &["__eq", "__ne", "__lt", "__le", "__gt", "__ge", "__nseq", "__in", "__truth", "__like", "__regexp"];
+    &["__eq", "__ne", "__lt", "__le", "__gt", "__ge", "__nseq", "__in", "__between", "__truth", "__like", "__regexp"];
 
 /// True for an expression that gives a boolean.
 pub(super) fn is_condition(expr: &Expr) -> bool {
@@ -131,14 +131,14 @@ impl Rewriter<'_> {
             Expr::IsUnknown(e) => Expr::IsUnknown(Box::new(condition(*e))),
             Expr::IsNotUnknown(e) => Expr::IsNotUnknown(Box::new(condition(*e))),
             Expr::InList { expr, list, negated } => in_list(*expr, list, negated)?,
+            Expr::InSubquery { expr, .. } if matches!(*expr, Expr::Tuple(_)) => {
+                return Err(unsupported("IN of rows with a subquery; use EXISTS"));
+            }
             Expr::InSubquery { expr, subquery, negated } => {
                 Expr::InSubquery { expr: Box::new(valued(*expr)), subquery, negated }
             }
             Expr::Between { expr, negated, low, high } => {
-                let subject = valued(*expr);
-                let low = call("__ge", vec![subject.clone(), valued(*low)]);
-                let high = call("__le", vec![subject, valued(*high)]);
-                negate(both(low, BinaryOperator::And, high), negated)
+                negate(call("__between", vec![valued(*expr), valued(*low), valued(*high)]), negated)
             }
             Expr::Like { negated, any: false, expr, pattern, escape_char } => {
                 let escape = match escape_char.map(|v| v.value) {
@@ -383,6 +383,8 @@ pub(super) fn shifted(date: Expr, interval: &datafusion::sql::sqlparser::ast::In
 fn unit(field: &DateTimeField) -> String {
     match field {
         DateTimeField::Custom(ident) => ident.value.to_ascii_uppercase(),
+        // See `lexing`: the parser has no word for this unit.
+        DateTimeField::TimezoneMinute => "SECOND_MICROSECOND".to_owned(),
         other => other.to_string().to_ascii_uppercase(),
     }
 }

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::expressions::{truth, value};
-use super::{MARK, Rewriter};
+use super::{MARK, Rewriter, having};
 use crate::session::SqlError;
 use crate::sql::error::{read_only, unsupported};
 
@@ -37,6 +37,7 @@ fn last_name(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Identifier(i) if !i.value.starts_with('@') => Some(&i.value),
         Expr::CompoundIdentifier(parts) if !parts[0].value.starts_with('@') => parts.last().map(|p| p.value.as_str()),
+        Expr::Nested(inner) => last_name(inner),
         _ => None,
     }
 }
@@ -49,6 +50,7 @@ impl Rewriter<'_> {
         }
         if let Some(with) = &mut query.with {
             for cte in &mut with.cte_tables {
+                self.ctes.push(cte.alias.name.value.clone());
                 self.lower_alias(&mut cte.alias);
             }
         }
@@ -105,6 +107,8 @@ impl Rewriter<'_> {
         for table in &mut select.from {
             self.table(table)?;
         }
+        having::without_groups(select);
+        self.hide_invisible(select)?;
         self.name_items(select);
         if let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by {
             if modifiers.iter().any(|m| matches!(m, GroupByWithModifier::Rollup)) {
@@ -131,7 +135,7 @@ impl Rewriter<'_> {
                     Some(name) => (name.to_owned(), e.clone(), true),
                     None => {
                         let text = if aligned { texts[i].clone() } else { e.to_string() };
-                        (literal_name(e).unwrap_or(text), e.clone(), false)
+                        (literal_name(e).unwrap_or_else(|| without_parentheses(e, text)), e.clone(), false)
                     }
                 },
                 SelectItem::ExprWithAlias { expr, alias } => (alias.value.clone(), expr.clone(), false),
@@ -215,6 +219,17 @@ impl Rewriter<'_> {
     }
 }
 
+/// A constant in parentheses is named without them.
+fn without_parentheses(expr: &Expr, text: String) -> String {
+    match expr {
+        Expr::Nested(inner) if matches!(**inner, Expr::Value(_) | Expr::Nested(_)) => {
+            let plain = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).map(|t| t.trim().to_owned());
+            literal_name(inner).unwrap_or_else(|| plain.map_or(text, |plain| without_parentheses(inner, plain)))
+        }
+        _ => text,
+    }
+}
+
 fn literal_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(s) | Value::DoubleQuotedString(s), .. }) => {
@@ -280,7 +295,13 @@ fn conditions(table: &mut TableWithJoins) {
 
 /// ORDER BY NULL sorts nothing.
 pub(super) fn order_values(all: &mut Vec<OrderByExpr>) {
-    all.retain(|o| !matches!(&o.expr, Expr::Value(ValueWithSpan { value: Value::Null, .. })));
+    // A constant that is no position orders nothing.
+    all.retain(|o| match &o.expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => n.parse::<i64>().is_ok(),
+        Expr::Value(_) => false,
+        Expr::UnaryOp { expr, .. } => !matches!(**expr, Expr::Value(_)),
+        _ => true,
+    });
     for order in all {
         value(&mut order.expr);
     }

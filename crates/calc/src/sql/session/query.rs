@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use futures::StreamExt;
 use tidelake_core::CellValue;
+use tidelake_core::ports::Freshness;
 
 use super::Session;
 use crate::session::{SqlError, SqlOutcome};
@@ -58,10 +59,23 @@ impl Session {
         extra: &Extra,
     ) -> Result<SqlOutcome, SqlError> {
         let Planned { plan, names } = self.plan(lexed, parameters.or(Some(&[])), &snapshot, extra)?;
+        let stop = self.running.begin(self.variables.statement_time())?;
+        let plan = if extra.is_empty() { self.limited(plan)? } else { plan };
         let physical = self.physical(&plan).await?;
-        let schema = client_schema(plan.schema().as_arrow(), &names);
+        let schema = client_schema(plan.schema().as_arrow(), &names, self.variables.zone());
         let batches = execute_stream(physical, self.room.state.task_ctx()).map_err(of_datafusion)?;
-        Ok(SqlOutcome::Rows(rows(batches, schema, snapshot, self.text())))
+        Ok(SqlOutcome::Rows(rows(batches, schema, snapshot, self.text(), self.variables.zone(), stop)))
+    }
+
+    /// A query without a LIMIT of its own gives at most `sql_select_limit` rows.
+    fn limited(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        match self.variables.select_limit() {
+            Some(most) if !matches!(plan, LogicalPlan::Limit(_)) => {
+                let limited = LogicalPlanBuilder::from(plan).limit(0, Some(most)).and_then(LogicalPlanBuilder::build);
+                limited.map_err(of_datafusion)
+            }
+            _ => Ok(plan),
+        }
     }
 
     async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
@@ -88,20 +102,22 @@ impl Session {
         };
         let now = now_us();
         let user = self.user();
-        let offset = self.variables.utc_offset();
+        let zone = self.variables.zone();
         let scene = Scene {
             variables: &self.variables,
+            catalog: &snapshot.catalog,
             database: self.database.as_deref(),
             user: &user,
             connection_id: self.info.connection_id,
             version: &self.room.options.server_version,
-            now_local_us: now + i64::from(offset) * 1_000_000,
+            now_local_us: zone.to_local(now),
             now_us: now,
             parameters,
         };
         let names = rewrite(&mut statement, lexed, &scene)?;
         let collation = self.variables.collation().to_owned();
-        let context = Arc::new(EvalContext { offset, collation, now_us: now });
+        let context =
+            Arc::new(EvalContext { zone, collation, now_us: now, concat_limit: self.variables.concat_limit() });
         let scope = Scope {
             state: &self.room.state,
             engine: &self.room.options.engine,
@@ -132,7 +148,9 @@ impl Session {
         }
         let snapshot = self.snapshot().await?;
         match self.plan(&lexed, None, &snapshot, &HashMap::new()) {
-            Ok(planned) => Ok((marks, client_schema(planned.plan.schema().as_arrow(), &planned.names))),
+            Ok(planned) => {
+                Ok((marks, client_schema(planned.plan.schema().as_arrow(), &planned.names, self.variables.zone())))
+            }
             // With NULL in the place of every `?` a plan may have no types yet; names must be right already.
             Err(e) if matches!(e.code, 1105 | 1235) && marks > 0 => Ok((marks, Arc::new(Schema::empty()))),
             Err(e) => Err(e),
@@ -175,7 +193,11 @@ impl Session {
         parameters: Option<&[CellValue]>,
     ) -> Result<CellValue, SqlError> {
         let select = lex(&format!("SELECT {expression}"))?;
-        let snapshot = self.snapshot().await?;
+        // A value without tables asks the upstream nothing, whatever the freshness.
+        let snapshot = match &self.transaction {
+            None if !expression.to_ascii_uppercase().contains("SELECT") => self.acquire(Freshness::Any).await?,
+            _ => self.snapshot().await?,
+        };
         let outcome = self.query_with(&select, parameters, snapshot, &HashMap::new()).await?;
         let SqlOutcome::Rows(mut result) = outcome else { return Ok(CellValue::Null) };
         while let Some(batch) = result.rows.next().await {
@@ -190,7 +212,7 @@ impl Session {
             if array.data_type().is_integer() && result.schema.field(0).metadata().is_empty() {
                 return tidelake_core::value::cell_at(array, 0).map_err(|e| crate::sql::error::of_port(&e));
             }
-            let text = crate::sql::convert::to_text(array, result.schema.field(0), self.variables.utc_offset());
+            let text = crate::sql::convert::to_text(array, result.schema.field(0), self.variables.zone());
             return Ok(CellValue::Str(text.map_err(of_datafusion)?.value(0).to_owned()));
         }
         Ok(CellValue::Null)

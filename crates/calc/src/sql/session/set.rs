@@ -12,15 +12,34 @@ impl Session {
     pub(super) async fn set(
         &mut self,
         lexed: &Lexed,
+        mut at: usize,
+        stop: usize,
         parameters: Option<&[CellValue]>,
     ) -> Result<SqlOutcome, SqlError> {
-        let mut at = 1;
-        while at < lexed.tokens.len() {
-            let end = comma_after(lexed, at);
+        while at < stop {
+            let end = comma_after(lexed, at).min(stop);
             self.assign(lexed, at, end, parameters).await?;
             at = end + 1;
         }
         Ok(SqlOutcome::Done)
+    }
+
+    /// `SET STATEMENT name = value, ... FOR statement`: the values hold for this statement only.
+    pub(super) async fn set_statement(
+        &mut self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+    ) -> Result<SqlOutcome, SqlError> {
+        let Some(end) = (2..lexed.tokens.len()).find(|i| lexed.is(*i, &["FOR"])) else {
+            return Err(syntax("SET STATEMENT needs FOR and a statement"));
+        };
+        let before = self.variables.clone();
+        let done = match self.set(lexed, 2, end, parameters).await {
+            Ok(_) => self.run(lexed.text_from(end + 1), parameters).await,
+            Err(e) => Err(e),
+        };
+        self.variables = before;
+        done
     }
 
     async fn assign(
@@ -34,7 +53,7 @@ impl Session {
             Some("NAMES") => return self.names(lexed, at + 1),
             Some("CHARSET") => return self.names(lexed, at + 1),
             Some("CHARACTER") if lexed.is(at + 1, &["SET"]) => return self.names(lexed, at + 2),
-            Some("PASSWORD" | "ROLE" | "DEFAULT" | "STATEMENT") => return Err(read_only()),
+            Some("PASSWORD" | "ROLE" | "DEFAULT") => return Err(read_only()),
             Some("GLOBAL" | "PERSIST") => return Err(unsupported("SET GLOBAL; set the variable in the session")),
             Some("SESSION" | "LOCAL") => at += 1,
             _ => {}
@@ -86,6 +105,9 @@ impl Session {
             match &lexed.tokens[at].token {
                 Token::SingleQuotedString(s) | Token::DoubleQuotedString(s) => {
                     return Ok(Some(CellValue::Str(s.clone())));
+                }
+                Token::Number(n, _) if n.parse::<i64>().is_ok() => {
+                    return Ok(Some(CellValue::Int(n.parse().unwrap_or_default())));
                 }
                 Token::Word(w) if w.value.eq_ignore_ascii_case("DEFAULT") => return Ok(None),
                 Token::Word(w) if w.value.eq_ignore_ascii_case("NULL") => return Ok(Some(CellValue::Null)),

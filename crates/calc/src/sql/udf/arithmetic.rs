@@ -12,7 +12,7 @@ use datafusion::common::{Result, ScalarValue};
 use super::{Body, Call, FnDef, Gives};
 use crate::session::SqlError;
 use crate::sql::error::through;
-use crate::sql::types::{Ty, as_decimal, decimal, ty_of};
+use crate::sql::types::{Ty, as_decimal, decimal, declared_digits, exact, ty_of};
 
 const fn columns(
     name: &'static str,
@@ -24,9 +24,9 @@ const fn columns(
 }
 
 pub(super) const FUNCTIONS: &[FnDef] = &[
-    columns("__add", 2, |f, _| sum_type(f, false), |c| exact(c, "+", numeric::add)),
-    columns("__sub", 2, |f, _| sum_type(f, false), |c| exact(c, "-", numeric::sub)),
-    columns("__mul", 2, |f, _| sum_type(f, true), |c| exact(c, "*", numeric::mul)),
+    columns("__add", 2, |f, _| sum_type(f, false), |c| summed(c, "+", numeric::add)),
+    columns("__sub", 2, |f, _| sum_type(f, false), |c| summed(c, "-", numeric::sub)),
+    columns("__mul", 2, |f, _| sum_type(f, true), |c| summed(c, "*", numeric::mul)),
     columns("__div", 2, |f, _| div_type(f), div),
     columns("__intdiv", 2, |f, _| if unsigned(f) { Ty::UInt } else { Ty::Int }, intdiv),
     columns("mod", 2, |f, _| mod_type(f), modulo),
@@ -47,6 +47,8 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         },
     ),
     columns("__argbits", 1, |_, _| Ty::UInt, |c| c.converted(0, Ty::UInt)),
+    // The argument of STDDEV and VARIANCE: of exact numbers the result has four more digits, of others all.
+    columns("__statarg", 1, |f, _| spread(&f[0]), |c| c.converted(0, Ty::Double)),
 ];
 
 fn class(fields: &[FieldRef]) -> (bool, bool) {
@@ -70,7 +72,7 @@ fn parts(field: &FieldRef) -> (u8, u8) {
 fn sum_type(fields: &[FieldRef], product: bool) -> Ty {
     let (inexact, fractional) = class(fields);
     if inexact {
-        return Ty::Double;
+        return double(fields, 0);
     }
     if !fractional {
         return if unsigned(fields) { Ty::UInt } else { Ty::Int };
@@ -82,12 +84,42 @@ fn sum_type(fields: &[FieldRef], product: bool) -> Ty {
     decimal(p.saturating_sub(s) + 1, q.saturating_sub(t) + 1, s.max(t))
 }
 
+/// Digits after the point that a quotient is computed with: the upstream's decimals are groups of nine digits.
+fn quotient_digits(s: u8, t: u8) -> u8 {
+    let group = |digits: u8| digits.div_ceil(9) * 9;
+    let spare = group(s) - s + group(t) - t;
+    group(group(s) + group(t) + 4_u8.saturating_sub(spare)).min(36).max((s + 4).min(38))
+}
+
+/// DOUBLE, of a fixed number of digits if both sides are.
+fn double(fields: &[FieldRef], more: u8) -> Ty {
+    let digits = fields.iter().map(|f| match exact(f) {
+        Ty::Double | Ty::Text | Ty::Bytes | Ty::Address => None,
+        Ty::Fixed(n) | Ty::Decimal(_, n) => Some(n),
+        other => Some(other.fsp()),
+    });
+    let most = digits.collect::<Option<Vec<u8>>>().and_then(|all| all.into_iter().max());
+    most.map_or(Ty::Double, |n| Ty::Fixed((n + more).min(30)))
+}
+
+/// The digits that the result of an operator declares; `None` for what is no operator on decimals.
+pub(super) fn declared(name: &str, fields: &[FieldRef]) -> Option<u8> {
+    let of = |i: usize| declared_digits(&fields[i]).unwrap_or_else(|| parts(&fields[i]).1);
+    Some(match name {
+        "__add" | "__sub" | "mod" => of(0).max(of(1)),
+        "__mul" => (of(0) + of(1)).min(38),
+        "__div" => (of(0) + 4).min(38),
+        "__neg" | "__sumarg" | "abs" => of(0),
+        _ => return None,
+    })
+}
+
 fn div_type(fields: &[FieldRef]) -> Ty {
     if class(fields).0 {
-        return Ty::Double;
+        return double(fields, 4);
     }
     let ((p, s), (_, t)) = (parts(&fields[0]), parts(&fields[1]));
-    decimal(p.saturating_sub(s) + t, 0, (s + 4).min(38))
+    decimal(p.saturating_sub(s) + t, 0, quotient_digits(s, t))
 }
 
 fn mod_type(fields: &[FieldRef]) -> Ty {
@@ -98,21 +130,34 @@ fn mod_type(fields: &[FieldRef]) -> Ty {
 }
 
 fn neg_type(fields: &[FieldRef]) -> Ty {
-    match ty_of(&fields[0]) {
+    match exact(&fields[0]) {
+        Ty::Fixed(n) => Ty::Fixed(n),
         Ty::Text | Ty::Bytes | Ty::Double | Ty::Address => Ty::Double,
-        Ty::Decimal(p, s) => Ty::Decimal(p, s),
+        Ty::Decimal(..) => ty_of(&fields[0]),
+        // Outside BIGINT, and for unsigned numbers, the result is exact.
+        Ty::UInt => Ty::Decimal(20, 0),
+        t if t.is_temporal() && t.fsp() > 0 => Ty::Decimal(14 + t.fsp(), t.fsp()),
         _ => Ty::Int,
     }
 }
 
 fn sum_argument(fields: &[FieldRef]) -> Ty {
-    match ty_of(&fields[0]) {
+    match exact(&fields[0]) {
+        Ty::Fixed(n) => Ty::Fixed(n),
         Ty::Text | Ty::Bytes | Ty::Double | Ty::Address => Ty::Double,
         t if t.is_temporal() => Ty::Decimal(14 + t.fsp(), t.fsp()),
         _ => {
             let (p, s) = as_decimal(&fields[0]);
             Ty::Decimal(p, s)
         }
+    }
+}
+
+fn spread(field: &FieldRef) -> Ty {
+    match exact(field) {
+        Ty::Double | Ty::Text | Ty::Bytes | Ty::Address => Ty::Double,
+        Ty::Fixed(n) | Ty::Decimal(_, n) => Ty::Fixed((n + 4).min(30)),
+        other => Ty::Fixed(other.fsp() + 4),
     }
 }
 
@@ -126,16 +171,26 @@ fn out_of_range(what: &str, call: &Call) -> datafusion::common::DataFusionError 
     through(SqlError::new(1690, "22003", format!("{kind} value is out of range in '{what}'")))
 }
 
+/// A DOUBLE that left its range is an error.
+fn within_double(result: ArrayRef, sign: &str, call: &Call) -> Result<ArrayRef> {
+    let doubles = result.as_primitive_opt::<Float64Type>();
+    match doubles.is_some_and(|d| d.iter().flatten().any(|v| !v.is_finite())) {
+        true => Err(out_of_range(sign, call)),
+        false => Ok(result),
+    }
+}
+
 type Kernel = fn(&dyn arrow::array::Datum, &dyn arrow::array::Datum) -> Result<ArrayRef, arrow::error::ArrowError>;
 
-fn exact(call: &Call, sign: &str, kernel: Kernel) -> Result<ArrayRef> {
+fn summed(call: &Call, sign: &str, kernel: Kernel) -> Result<ArrayRef> {
     let ty = call.returns;
     if !matches!(ty, Ty::Decimal(..)) {
         if ty == Ty::UInt {
             return unsigned_exact(call, sign);
         }
         let (a, b) = (call.converted(0, ty)?, call.converted(1, ty)?);
-        return kernel(&a, &b).map_err(|_| out_of_range(sign, call));
+        let result = kernel(&a, &b).map_err(|_| out_of_range(sign, call))?;
+        return within_double(result, sign, call);
     }
     // Both sides in the result's width; the kernels derive their own precision, which is then set to ours.
     let side = |i: usize| -> Result<ArrayRef> {
@@ -191,22 +246,11 @@ fn power_of_ten(n: u8) -> i256 {
     i256::from_i128(10).wrapping_pow(u32::from(n))
 }
 
-/// Divides and rounds half away from zero.
-fn rounded(numerator: i256, denominator: i256) -> i256 {
-    let (q, r) = (numerator.wrapping_div(denominator), numerator.wrapping_rem(denominator));
-    let twice = r.wrapping_abs().wrapping_mul(i256::from_i128(2));
-    if twice < denominator.wrapping_abs() {
-        return q;
-    }
-    let negative = (numerator < i256::ZERO) != (denominator < i256::ZERO);
-    if negative { q.wrapping_sub(i256::ONE) } else { q.wrapping_add(i256::ONE) }
-}
-
 fn div(call: &Call) -> Result<ArrayRef> {
     let Ty::Decimal(_, scale) = call.returns else {
         let (a, b) = doubles(call)?;
         let q = a.iter().zip(b.iter()).map(|(a, b)| Some(a? / b.filter(|b| *b != 0.0)?));
-        return Ok(Arc::new(q.collect::<Float64Array>()));
+        return within_double(Arc::new(q.collect::<Float64Array>()), "/", call);
     };
     let ((a, s), (b, t)) = (wide(call, 0)?, wide(call, 1)?);
     // a / 10^s divided by b / 10^t, in units of 10^-scale.
@@ -217,7 +261,8 @@ fn div(call: &Call) -> Result<ArrayRef> {
             return Ok(None);
         }
         let numerator = a.checked_mul(up).ok_or_else(|| out_of_range("/", call))?;
-        Ok(Some(rounded(numerator, b)))
+        // Cut, not rounded: the declared digits are rounded at the end.
+        Ok(Some(numerator.wrapping_div(b)))
     });
     decimals(quotients.collect::<Result<Vec<_>>>()?, scale, call)
 }

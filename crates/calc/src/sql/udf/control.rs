@@ -10,7 +10,10 @@ use datafusion::logical_expr::{ColumnarValue, Expr, lit};
 
 use super::{Body, Call, EvalContext, FnDef, Gives, MANY, Out, Row, Want, operator};
 use crate::sql::collation::Rules;
+use crate::sql::datetime::number_datetime;
+use crate::sql::form::Labels;
 use crate::sql::types::{Ty, common};
+use tidelake_core::types::temporal::{day_number, join_micros};
 
 const fn lowered(name: &'static str, arity: (usize, usize)) -> FnDef {
     FnDef { name, arity, gives: Gives::Always(Ty::Bool), body: Body::Lowered }
@@ -29,6 +32,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     lowered("__ge", (2, 2)),
     lowered("__nseq", (2, 2)),
     lowered("__in", (2, MANY)),
+    lowered("__between", (3, 3)),
     lowered("__truth", (1, 1)),
     lowered("__like", (3, 3)),
     lowered("__regexp", (2, 2)),
@@ -63,17 +67,28 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     columns("__signed", (1, 1), Gives::Always(Ty::Int), |c| c.converted(0, Ty::Int)),
     columns("__unsigned", (1, 1), Gives::Always(Ty::UInt), |c| c.converted(0, Ty::UInt)),
     columns("__double", (1, 1), Gives::Always(Ty::Double), |c| c.converted(0, Ty::Double)),
+    columns("__fixed", (2, 2), Gives::By(|_, s| Ty::Fixed(digits(s).min(30))), |c| c.converted(0, Ty::Double)),
+    columns("__number_date", (1, 1), Gives::Always(Ty::DateTime(6)), number_date),
     columns("__decimal", (3, 3), Gives::By(declared_decimal), |c| c.converted(0, c.returns)),
     columns("__date", (1, 1), Gives::Always(Ty::Date), |c| c.converted(0, Ty::Date)),
-    columns("__datetime", (2, 2), Gives::By(|_, s| Ty::DateTime(digits(s))), cast_datetime),
-    columns("__time", (2, 2), Gives::By(|_, s| Ty::Time(digits(s))), cast_time),
+    columns("__datetime", (2, 2), Gives::By(|_, s| Ty::DateTime(digits(s).min(6))), cast_datetime),
+    columns("__time", (2, 2), Gives::By(|_, s| Ty::Time(digits(s).min(6))), cast_time),
     columns("__case", (2, MANY), Gives::By(|f, _| common(&branches(f))), case),
     columns("coalesce", (1, MANY), Gives::By(|f, _| common(&f.iter().map(|f| &**f).collect::<Vec<_>>())), coalesce),
 ];
 
+/// A number where it is compared with dates: 20240131 or 20240131235959; what is no date is the zero date.
+fn number_date(call: &Call) -> Result<ArrayRef> {
+    let numbers = call.converted(0, Ty::Int)?;
+    let zero = join_micros(day_number(0, 0, 0), 0);
+    let numbers = numbers.as_primitive::<arrow::datatypes::Int64Type>();
+    let dates = numbers.iter().map(|n| n.map(|n| number_datetime(n).unwrap_or(zero)));
+    Ok(Arc::new(dates.collect::<arrow::array::TimestampMicrosecondArray>()))
+}
+
 fn digits(scalars: &[Option<&ScalarValue>]) -> u8 {
     match scalars.get(1) {
-        Some(Some(ScalarValue::Int64(Some(n)))) => (*n).clamp(0, 6) as u8,
+        Some(Some(ScalarValue::Int64(Some(n)))) => (*n).clamp(0, 30) as u8,
         _ => 0,
     }
 }
@@ -165,9 +180,7 @@ fn keys(call: &Call, pad: bool) -> Result<ArrayRef> {
 
 fn enum_index(row: &Row) -> Result<Out> {
     // Labels may hold any character, so they come as JSON.
-    let labels: Vec<String> = serde_json::from_str(row.s(1)).unwrap_or_default();
-    let at = labels.iter().position(|l| l == row.s(0));
-    Ok(Out::I(at.map_or(0, |i| i as i64 + 1)))
+    Ok(Labels::parse(row.s(1)).map_or(Out::Null, |labels| Out::I(labels.number(row.s(0)) as i64)))
 }
 
 /// LIKE with `%`, `_` and an escape character.
@@ -228,6 +241,7 @@ pub(crate) fn to_type(expr: Expr, ty: Ty, context: &Arc<EvalContext>) -> Expr {
         Ty::Int | Ty::Bool => "__signed",
         Ty::UInt => "__unsigned",
         Ty::Double => "__double",
+        Ty::Fixed(digits) => return operator("__fixed", context).call(vec![expr, lit(i64::from(digits))]),
         Ty::Date => "__date",
         Ty::Decimal(p, s) => {
             let args = vec![expr, lit(i64::from(p)), lit(i64::from(s))];

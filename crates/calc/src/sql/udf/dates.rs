@@ -5,10 +5,10 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::{Result, ScalarValue};
 use tidelake_core::types::temporal::{DAY_US, INVALID_BASE, date_of, day_number, is_invalid_day, split_micros};
 
-use super::Want::{D, I, M, S, T};
+use super::Want::{I, M, S, T};
 use super::{Body, FnDef, Gives, Out, Row, Want};
 use crate::sql::datetime::{
-    SECOND_US, add_micros, add_months, day_of_year, last_day, parse_datetime, to_days, week, weekday_from_sunday,
+    SECOND_US, add_micros, add_months, day_of_year, last_day, to_days, week, weekday_from_sunday,
 };
 use crate::sql::error::{through, unsupported};
 use crate::sql::types::{Ty, ty_of};
@@ -57,13 +57,13 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     FnDef {
         name: "time",
         arity: (1, 1),
-        gives: Gives::By(|f, _| Ty::Time(fsp(&f[0]))),
+        gives: Gives::By(|f, s| Ty::Time(digits(f, s, 0))),
         body: Body::Rows(&[M], |r| Ok(Out::M(r.i(0)))),
     },
     FnDef {
         name: "timestamp",
         arity: (1, 2),
-        gives: Gives::By(|f, _| Ty::DateTime(f.iter().map(fsp).max().unwrap_or(0))),
+        gives: Gives::By(|f, s| Ty::DateTime((0..f.len()).map(|i| digits(f, s, i)).max().unwrap_or(0))),
         body: Body::Rows(&[T, M], |r| {
             Ok(if r.len() == 2 { add_micros(r.i(0), r.i(1)).map_or(Out::Null, Out::T) } else { Out::T(r.i(0)) })
         }),
@@ -86,46 +86,8 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     FnDef {
         name: "__time_add",
         arity: (2, 2),
-        gives: Gives::By(|f, _| Ty::Time(f.iter().map(fsp).max().unwrap_or(0))),
+        gives: Gives::By(|f, s| Ty::Time((0..f.len()).map(|i| digits(f, s, i)).max().unwrap_or(0))),
         body: Body::Rows(&[M], |r| Ok(Out::M(r.i(0) + r.i(1)))),
-    },
-    f("timediff", (2, 2), Ty::Time(0), &[T], |r| Ok(Out::M(r.i(0) - r.i(1)))),
-    f("date_format", (2, 2), Ty::Text, &[T, S], |r| Ok(Out::S(formatted(r.i(0), r.s(1))))),
-    f("time_format", (2, 2), Ty::Text, &[M, S], |r| {
-        Ok(Out::S(formatted(i64::from(INVALID_BASE) * DAY_US + r.i(0).rem_euclid(DAY_US), r.s(1))))
-    }),
-    FnDef {
-        name: "str_to_date",
-        arity: (2, 2),
-        gives: Gives::By(str_to_date_type),
-        body: Body::Rows(&[S], str_to_date),
-    },
-    FnDef {
-        name: "unix_timestamp",
-        arity: (1, 1),
-        gives: Gives::Always(Ty::Int),
-        body: Body::Rows(&[T], |r| {
-            let (day, _) = split_micros(r.i(0));
-            let utc = r.i(0) - i64::from(r.context.offset) * SECOND_US;
-            Ok(Out::I(if is_invalid_day(day) { 0 } else { utc.div_euclid(SECOND_US).max(0) }))
-        }),
-    },
-    FnDef {
-        name: "from_unixtime",
-        arity: (1, 1),
-        gives: Gives::By(|f, _| match ty_of(&f[0]) {
-            Ty::Decimal(_, s) => Ty::DateTime(s.min(6)),
-            Ty::Double | Ty::Text => Ty::DateTime(6),
-            _ => Ty::DateTime(0),
-        }),
-        body: Body::Rows(&[D], |r| {
-            let us = (r.d(0) * 1e6).round();
-            Ok(if r.d(0) < 0.0 || us > 2.5e17 {
-                Out::Null
-            } else {
-                Out::T(us as i64 + i64::from(r.context.offset) * SECOND_US)
-            })
-        }),
     },
     f("from_days", (1, 1), Ty::Date, &[I], |r| {
         let day = i32::try_from(r.i(0) - 719_528).ok().filter(|_| (366..3_652_500).contains(&r.i(0)));
@@ -139,14 +101,6 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
             add_micros(first * DAY_US, (r.i(1) - 1).saturating_mul(DAY_US)).map_or(Out::Null, Out::T)
         })
     }),
-    f("maketime", (3, 3), Ty::Time(0), &[I], |r| {
-        let fits = (0..60).contains(&r.i(1)) && (0..60).contains(&r.i(2)) && r.i(0).abs() <= 838;
-        let sign = if r.i(0) < 0 { -1 } else { 1 };
-        Ok(if fits { Out::M(sign * ((r.i(0).abs() * 60 + r.i(1)) * 60 + r.i(2)) * SECOND_US) } else { Out::Null })
-    }),
-    f("sec_to_time", (1, 1), Ty::Time(0), &[I], |r| Ok(Out::M(r.i(0).clamp(-3_020_399, 3_020_399) * SECOND_US))),
-    f("time_to_sec", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0) / SECOND_US))),
-    f("__extract", (2, 2), Ty::Int, &[S, T], extract),
 ];
 
 impl FnDef {
@@ -155,7 +109,7 @@ impl FnDef {
     }
 }
 
-const MONTHS: &[&str] = &[
+pub(super) const MONTHS: &[&str] = &[
     "January",
     "February",
     "March",
@@ -169,7 +123,7 @@ const MONTHS: &[&str] = &[
     "November",
     "December",
 ];
-const DAYS: &[&str] = &["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub(super) const DAYS: &[&str] = &["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 fn name(names: &[&str], at: i64) -> Out {
     Out::of(usize::try_from(at).ok().and_then(|i| names.get(i)).map(|n| (*n).to_owned()))
@@ -185,10 +139,15 @@ fn real(r: &Row, f: impl Fn(i32) -> i64) -> Out {
     if is_invalid_day(day) { Out::Null } else { Out::I(f(day)) }
 }
 
-fn fsp(field: &FieldRef) -> u8 {
-    match ty_of(field) {
-        Ty::Text | Ty::Double => 6,
-        ty => ty.fsp(),
+/// Digits of fractional seconds of an argument: of a constant text those it has, of another text six.
+pub(super) fn digits(fields: &[FieldRef], scalars: &[Option<&ScalarValue>], i: usize) -> u8 {
+    match (ty_of(&fields[i]), scalars.get(i)) {
+        (Ty::Text, Some(Some(ScalarValue::Utf8(Some(text))))) => {
+            text.rsplit_once('.').map_or(0, |(_, f)| f.bytes().take_while(u8::is_ascii_digit).count().min(6) as u8)
+        }
+        (Ty::Text | Ty::Bytes | Ty::Double, _) => 6,
+        (Ty::Decimal(_, s), _) => s.min(6),
+        (ty, _) => ty.fsp(),
     }
 }
 
@@ -308,177 +267,4 @@ fn whole_months(a: i64, b: i64) -> i64 {
     let months = i64::from(y2 - y1) * 12 + i64::from(m2) - i64::from(m1);
     let late = (d2, split_micros(b).1) < (d1, split_micros(a).1);
     months - i64::from(late)
-}
-
-fn extract(r: &Row) -> Result<Out> {
-    let (day, us) = split_micros(r.i(1));
-    let (y, m, d) = date_of(day);
-    let (y, m, d) = (i64::from(y), i64::from(m), i64::from(d));
-    let (h, mi, s, f) = (us / 3_600_000_000, us / 60_000_000 % 60, us / SECOND_US % 60, us % SECOND_US);
-    Ok(Out::I(match r.s(0).to_ascii_uppercase().as_str() {
-        "YEAR" => y,
-        "QUARTER" => (m + 2) / 3,
-        "MONTH" => m,
-        "WEEK" => week(day, 0).0,
-        "DAY" => d,
-        "HOUR" => h,
-        "MINUTE" => mi,
-        "SECOND" => s,
-        "MICROSECOND" => f,
-        "YEAR_MONTH" => y * 100 + m,
-        "DAY_HOUR" => d * 100 + h,
-        "DAY_MINUTE" => (d * 100 + h) * 100 + mi,
-        "DAY_SECOND" => ((d * 100 + h) * 100 + mi) * 100 + s,
-        "HOUR_MINUTE" => h * 100 + mi,
-        "HOUR_SECOND" => (h * 100 + mi) * 100 + s,
-        "MINUTE_SECOND" => mi * 100 + s,
-        other => return Err(through(unsupported(format!("EXTRACT({other} FROM ...)")))),
-    }))
-}
-
-/// DATE_FORMAT's directives.
-fn formatted(micros: i64, format: &str) -> String {
-    let (day, us) = split_micros(micros);
-    let (y, m, d) = date_of(day);
-    let (h, mi, s) = (us / 3_600_000_000, us / 60_000_000 % 60, us / SECOND_US % 60);
-    let twelve = if h % 12 == 0 { 12 } else { h % 12 };
-    let noon = if h % 24 < 12 { "AM" } else { "PM" };
-    let month = MONTHS.get(usize::from(m).wrapping_sub(1)).copied().unwrap_or("");
-    let weekday = DAYS[weekday_from_sunday(day) as usize];
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let Some(directive) = chars.next() else {
-            out.push('%');
-            break;
-        };
-        let text = match directive {
-            'Y' => format!("{y:04}"),
-            'y' => format!("{:02}", y % 100),
-            'm' => format!("{m:02}"),
-            'c' => m.to_string(),
-            'd' => format!("{d:02}"),
-            'e' => d.to_string(),
-            'D' => format!("{d}{}", ordinal(d)),
-            'H' => format!("{h:02}"),
-            'k' => h.to_string(),
-            'h' | 'I' => format!("{twelve:02}"),
-            'l' => twelve.to_string(),
-            'i' => format!("{mi:02}"),
-            's' | 'S' => format!("{s:02}"),
-            'f' => format!("{:06}", us % SECOND_US),
-            'p' => noon.to_owned(),
-            'r' => format!("{twelve:02}:{mi:02}:{s:02} {noon}"),
-            'T' => format!("{h:02}:{mi:02}:{s:02}"),
-            'M' => month.to_owned(),
-            'b' => month.chars().take(3).collect(),
-            'W' => weekday.to_owned(),
-            'a' => weekday.chars().take(3).collect(),
-            'w' => weekday_from_sunday(day).to_string(),
-            'j' => format!("{:03}", day_of_year(day)),
-            'U' => format!("{:02}", week(day, 0).0),
-            'u' => format!("{:02}", week(day, 1).0),
-            'V' => format!("{:02}", week(day, 2).0),
-            'v' => format!("{:02}", week(day, 3).0),
-            'X' => format!("{:04}", week(day, 2).1),
-            'x' => format!("{:04}", week(day, 3).1),
-            other => other.to_string(),
-        };
-        out.push_str(&text);
-    }
-    out
-}
-
-fn ordinal(d: u8) -> &'static str {
-    match (d % 10, d / 10) {
-        (1, t) if t != 1 => "st",
-        (2, t) if t != 1 => "nd",
-        (3, t) if t != 1 => "rd",
-        _ => "th",
-    }
-}
-
-fn str_to_date_type(_: &[FieldRef], scalars: &[Option<&ScalarValue>]) -> Ty {
-    let Some(Some(ScalarValue::Utf8(Some(format)))) = scalars.get(1) else { return Ty::DateTime(6) };
-    let has = |set: &str| format.as_bytes().windows(2).any(|w| w[0] == b'%' && set.as_bytes().contains(&w[1]));
-    match (has("YyMmcbdeDj"), has("HkhIlisSTrpf")) {
-        (true, false) => Ty::Date,
-        (false, true) => Ty::Time(if has("f") { 6 } else { 0 }),
-        _ => Ty::DateTime(if has("f") { 6 } else { 0 }),
-    }
-}
-
-fn str_to_date(r: &Row) -> Result<Out> {
-    let Some((date, time)) = read_by_format(r.s(0), r.s(1)) else { return Ok(Out::Null) };
-    if matches!(r.returns, Ty::Time(_)) {
-        return Ok(Out::M(time));
-    }
-    let (y, m, d) = date;
-    let text = format!("{y:04}-{m:02}-{d:02}");
-    Ok(parse_datetime(&text).map_or(Out::Null, |p| Out::T(p.micros + time)))
-}
-
-/// Year, month, day, and the time in microseconds.
-fn read_by_format(text: &str, format: &str) -> Option<((i64, i64, i64), i64)> {
-    let (mut y, mut m, mut d) = (0, 0, 0);
-    let (mut h, mut mi, mut s, mut f) = (0, 0, 0, 0);
-    let mut afternoon = None;
-    let mut rest = text.trim_start();
-    let format = format.replace("%T", "%H:%i:%s").replace("%r", "%h:%i:%s %p");
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            rest = if c == ' ' { rest.trim_start() } else { rest.strip_prefix(c)? };
-            continue;
-        }
-        let directive = chars.next()?;
-        let mut digits = |most: usize| -> Option<i64> {
-            let n = rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
-            let value = rest[..n].parse().ok()?;
-            rest = &rest[n..];
-            Some(value)
-        };
-        match directive {
-            'Y' => y = digits(4)?,
-            'y' => y = digits(2).map(|n| if n < 70 { 2000 + n } else { 1900 + n })?,
-            'm' | 'c' => m = digits(2)?,
-            'd' | 'e' => d = digits(2)?,
-            'H' | 'k' | 'h' | 'I' | 'l' => h = digits(2)?,
-            'i' => mi = digits(2)?,
-            's' | 'S' => s = digits(2)?,
-            'f' => {
-                let n = rest.bytes().take(6).take_while(u8::is_ascii_digit).count();
-                f = format!("{:0<6}", &rest[..n]).parse().ok()?;
-                rest = &rest[n..];
-            }
-            'p' => {
-                let head = rest.get(..2)?.to_ascii_uppercase();
-                afternoon = Some(head == "PM");
-                rest = &rest[2..];
-            }
-            'M' | 'b' => {
-                let long = directive == 'M';
-                let lower = rest.to_ascii_lowercase();
-                let found = MONTHS.iter().enumerate().find_map(|(i, name)| {
-                    let name = if long { *name } else { &name[..3] };
-                    lower.starts_with(&name.to_ascii_lowercase()).then_some((i, name.len()))
-                })?;
-                m = found.0 as i64 + 1;
-                rest = &rest[found.1..];
-            }
-            '%' => rest = rest.strip_prefix('%')?,
-            _ => return None,
-        }
-    }
-    if let Some(pm) = afternoon {
-        h = h % 12 + if pm { 12 } else { 0 };
-    }
-    if h > 23 || mi > 59 || s > 59 || m > 12 || d > 31 {
-        return None;
-    }
-    Some(((y, m, d), ((h * 60 + mi) * 60 + s) * SECOND_US + f))
 }

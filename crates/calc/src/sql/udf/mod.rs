@@ -4,10 +4,13 @@
 mod arithmetic;
 mod control;
 mod dates;
+mod formats;
 mod json;
+mod more_strings;
 mod numbers;
 mod row;
 mod strings;
+mod times;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use datafusion::logical_expr::{
 
 use super::error::through;
 use super::types::{Ty, collation_of, ty_of};
+use super::zone::Zone;
 use crate::session::SqlError;
 
 pub(crate) use control::{collation_key, fold_text, to_type};
@@ -29,12 +33,14 @@ pub(crate) use row::{Out, Row, Want};
 /// What functions know of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EvalContext {
-    /// Seconds east of UTC.
-    pub(crate) offset: i32,
+    /// The time zone.
+    pub(crate) zone: Zone,
     /// The collation of texts that are not columns.
     pub(crate) collation: String,
     /// The statement's time, microseconds since 1970 UTC.
     pub(crate) now_us: i64,
+    /// `group_concat_max_len`, in bytes.
+    pub(crate) concat_limit: usize,
 }
 
 /// What a function gives.
@@ -88,15 +94,30 @@ impl Call<'_> {
 
     /// Argument `i` as a whole column of type `to`.
     pub(crate) fn converted(&self, i: usize, to: Ty) -> Result<ArrayRef> {
-        super::convert::convert(&self.array(i)?, &self.fields[i], to, self.context.offset)
+        let array = self.array(i)?;
+        if matches!((ty_of(&self.fields[i]), to), (Ty::Time(_), Ty::Date | Ty::DateTime(_) | Ty::Timestamp(_))) {
+            let today = row::on_today(&array, self.context);
+            let field = Ty::DateTime(6).field("today");
+            return super::convert::convert(&today, &field, to, self.context.zone);
+        }
+        super::convert::convert(&array, &self.fields[i], to, self.context.zone)
     }
 }
 
 /// The unbounded number of arguments.
 pub(crate) const MANY: usize = usize::MAX;
 
-const TABLES: &[&[FnDef]] =
-    &[arithmetic::FUNCTIONS, control::FUNCTIONS, dates::FUNCTIONS, numbers::FUNCTIONS, strings::FUNCTIONS];
+const TABLES: &[&[FnDef]] = &[
+    arithmetic::FUNCTIONS,
+    control::FUNCTIONS,
+    dates::FUNCTIONS,
+    formats::FUNCTIONS,
+    json::FUNCTIONS,
+    more_strings::FUNCTIONS,
+    numbers::FUNCTIONS,
+    strings::FUNCTIONS,
+    times::FUNCTIONS,
+];
 
 /// Names that are only spelled differently.
 const ALIASES: &[(&str, &str)] = &[
@@ -170,9 +191,17 @@ impl Function {
         if self.def.name == "__collkey" {
             return Some("binary".to_owned());
         }
-        let all: Vec<String> = fields.iter().filter_map(|f| collation_of(f)).collect();
-        all.iter().find(|c| c.ends_with("_bin")).or(all.first()).cloned()
+        strongest(fields)
     }
+}
+
+/// The collation in which several texts compare: a `_bin` one before others, `None` if none of them has one.
+pub(crate) fn strongest(fields: &[FieldRef]) -> Option<String> {
+    if fields.iter().any(|f| ty_of(f) == Ty::Bytes) {
+        return Some("binary".to_owned());
+    }
+    let all: Vec<String> = fields.iter().filter_map(|f| collation_of(f)).collect();
+    all.iter().find(|c| c.ends_with("_bin") || *c == "binary").or(all.first()).cloned()
 }
 
 impl std::fmt::Debug for Function {
@@ -211,6 +240,11 @@ impl ScalarUDFImpl for Function {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let ty = self.returns(&args)?;
         let mut field = ty.field(self.def.name);
+        if let (Ty::Decimal(_, scale), Some(digits)) = (ty, arithmetic::declared(self.def.name, args.arg_fields))
+            && digits < scale
+        {
+            field = field.with_metadata([(super::types::DIGITS_KEY.to_owned(), digits.to_string())].into());
+        }
         if ty == Ty::Text
             && let Some(collation) = self.collation(args.arg_fields, args.scalar_arguments)
         {

@@ -9,11 +9,7 @@ use datafusion::common::{Result, ScalarValue};
 
 use super::Want::{D, I, S, U};
 use super::{Body, Call, FnDef, Gives, MANY, Out, Row, Want};
-use crate::sql::types::{Ty, as_decimal, common, ty_of};
-
-/// MariaDB shows six digits of it.
-#[allow(clippy::approx_constant, reason = "the upstream's own rounding")]
-const PI_AS_PRINTED: f64 = 3.141_593;
+use crate::sql::types::{Ty, as_decimal, common, declared_digits, fixed_digits, ty_of};
 
 const fn d(name: &'static str, body: fn(&Row) -> Result<Out>) -> FnDef {
     FnDef { name, arity: (1, 1), gives: Gives::Always(Ty::Double), body: Body::Rows(&[D], body) }
@@ -50,7 +46,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     d("sqrt", |r| Ok(finite(r.d(0).sqrt()))),
     d("exp", |r| Ok(finite(r.d(0).exp()))),
     d("ln", |r| Ok(logarithm(r.d(0), f64::ln))),
-    d("log2", |r| Ok(logarithm(r.d(0), f64::log2))),
+    d("log2", |r| Ok(logarithm(r.d(0), |v| v.ln() / std::f64::consts::LN_2))),
     d("log10", |r| Ok(logarithm(r.d(0), f64::log10))),
     f("log", (1, 2), Ty::Double, &[D], |r| {
         Ok(if r.len() == 1 {
@@ -72,12 +68,13 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     }),
     f("atan2", (2, 2), Ty::Double, &[D], |r| Ok(finite(r.d(0).atan2(r.d(1))))),
     d("degrees", |r| Ok(finite(r.d(0).to_degrees()))),
+    d("cot", |r| Ok(finite(1.0 / r.d(0).tan()))),
     d("radians", |r| Ok(finite(r.d(0).to_radians()))),
     FnDef {
         name: "pi",
         arity: (0, 0),
-        gives: Gives::Always(Ty::Double),
-        body: Body::Rows(&[], |_| Ok(Out::D(PI_AS_PRINTED))),
+        gives: Gives::Always(Ty::Fixed(6)),
+        body: Body::Rows(&[], |_| Ok(Out::D(std::f64::consts::PI))),
     },
     f("bin", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:b}", r.i(0))))),
     f("oct", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:o}", r.i(0))))),
@@ -121,13 +118,16 @@ fn digits_asked(scalars: &[Option<&ScalarValue>]) -> Option<i64> {
 fn cut_type(fields: &[FieldRef], scalars: &[Option<&ScalarValue>], carries: bool) -> Ty {
     match (ty_of(&fields[0]), exact(&fields[0])) {
         (Ty::UInt, _) => Ty::UInt,
-        (Ty::Decimal(..), Some((p, s))) | (_, Some((p, s))) if s > 0 => {
-            let scale = digits_asked(scalars).map_or(s, |n| n.clamp(0, i64::from(s)) as u8);
+        (ty, Some((p, s))) if s > 0 || matches!(ty, Ty::Decimal(..)) => {
+            let declared = declared_digits(&fields[0]).unwrap_or(s);
+            let scale = digits_asked(scalars).map_or(declared, |n| n.clamp(0, 38) as u8);
             Ty::Decimal((p - s.min(p) + scale + u8::from(carries)).clamp(1, 76), scale)
         }
-        (Ty::Decimal(p, s), _) => Ty::Decimal(p.saturating_add(u8::from(carries)).min(76), s),
         (_, Some(_)) => Ty::Int,
-        (_, None) => Ty::Double,
+        (_, None) => match digits_asked(scalars) {
+            Some(n) if n <= 30 => Ty::Fixed(n.max(0) as u8),
+            _ => Ty::Double,
+        },
     }
 }
 
@@ -136,7 +136,7 @@ fn whole_type(fields: &[FieldRef]) -> Ty {
         (Ty::UInt, _) => Ty::UInt,
         (Ty::Decimal(..), Some((p, s))) if p - s.min(p) >= 18 => Ty::Decimal((p - s.min(p) + 1).min(76), 0),
         (_, Some(_)) => Ty::Int,
-        (_, None) => Ty::Double,
+        (_, None) => Ty::Fixed(0),
     }
 }
 
@@ -144,6 +144,9 @@ fn abs_type(fields: &[FieldRef]) -> Ty {
     match ty_of(&fields[0]) {
         t @ (Ty::UInt | Ty::Int | Ty::Decimal(..)) => t,
         Ty::Bool => Ty::Int,
+        Ty::Double => fixed_digits(&fields[0]).map_or(Ty::Double, Ty::Fixed),
+        t if t.is_temporal() && t.fsp() > 0 => Ty::Decimal(14 + t.fsp(), t.fsp()),
+        t if t.is_temporal() => Ty::Int,
         _ => Ty::Double,
     }
 }
@@ -266,7 +269,8 @@ fn comparable(array: &ArrayRef, call: &Call) -> ArrayRef {
     if call.returns != Ty::Text {
         return Arc::clone(array);
     }
-    let rules = crate::sql::collation::Rules::of(&call.context.collation);
+    let collation = super::strongest(call.fields).unwrap_or_else(|| call.context.collation.clone());
+    let rules = crate::sql::collation::Rules::of(&collation);
     let keys = array.as_string::<i32>().iter().map(|t| t.map(|t| rules.key(t)));
     Arc::new(keys.collect::<arrow::array::StringArray>())
 }

@@ -13,6 +13,7 @@ use datafusion::logical_expr::ColumnarValue;
 use tidelake_core::types::temporal::split_micros;
 
 use super::{Call, EvalContext};
+use crate::sql::collation::Rules;
 use crate::sql::convert::convert;
 use crate::sql::datetime::{date_text, datetime_text, time_text};
 use crate::sql::types::{Ty, ty_of};
@@ -77,10 +78,10 @@ struct Argument {
 pub(crate) struct Row<'a> {
     arguments: &'a [Argument],
     row: usize,
-    /// The session.
-    pub(crate) context: &'a EvalContext,
     /// The declared result.
     pub(crate) returns: Ty,
+    /// How the arguments' texts compare.
+    pub(crate) rules: Rules,
 }
 
 impl Row<'_> {
@@ -165,7 +166,7 @@ fn argument(call: &Call, i: usize, want: Want) -> Result<Argument> {
         Want::B => Ty::Bytes,
     };
     let field = &call.fields[i];
-    let mut array = convert(&array, field, to, call.context.offset)?;
+    let mut array = convert(&array, field, to, call.context.zone)?;
     if want == Want::T && matches!(ty_of(field), Ty::Time(_)) {
         array = on_today(&call.args[i].to_array(if constant { 1 } else { call.rows })?, call.context);
     }
@@ -181,8 +182,8 @@ fn argument(call: &Call, i: usize, want: Want) -> Result<Argument> {
 }
 
 /// A TIME where a date is wanted is that time today.
-fn on_today(times: &ArrayRef, context: &EvalContext) -> ArrayRef {
-    let now = context.now_us + i64::from(context.offset) * 1_000_000;
+pub(super) fn on_today(times: &ArrayRef, context: &EvalContext) -> ArrayRef {
+    let now = context.zone.to_local(context.now_us);
     let midnight = now - split_micros(now).1;
     let times = times.as_primitive::<Int64Type>();
     Arc::new(times.iter().map(|v| v.map(|us| midnight + us)).collect::<TimestampMicrosecondArray>())
@@ -199,8 +200,9 @@ pub(super) fn run(
     let arguments = (0..call.args.len())
         .map(|i| argument(call, i, wants.get(i).copied().unwrap_or(last)))
         .collect::<Result<Vec<_>>>()?;
+    let rules = Rules::of(&super::strongest(call.fields).unwrap_or_else(|| call.context.collation.clone()));
     let results = (0..call.rows).map(|row| {
-        let row = Row { arguments: &arguments, row, context: call.context, returns: call.returns };
+        let row = Row { arguments: &arguments, row, returns: call.returns, rules };
         if !sees_nulls && (0..row.len()).any(|i| row.is_null(i)) {
             return Ok(Out::Null);
         }
@@ -238,7 +240,7 @@ fn collect(results: impl Iterator<Item = Result<Out>>, call: &Call) -> Result<Ar
         Ty::Int => build!(Int64Builder::with_capacity(rows), Out::I(i) => i, Out::Bool(b) => i64::from(b)),
         Ty::Time(_) => build!(Int64Builder::with_capacity(rows), Out::M(us) => us),
         Ty::UInt => build!(UInt64Builder::with_capacity(rows), Out::U(u) => u),
-        Ty::Double => build!(Float64Builder::with_capacity(rows), Out::D(d) => d, Out::I(i) => i as f64),
+        Ty::Double | Ty::Fixed(_) => build!(Float64Builder::with_capacity(rows), Out::D(d) => d, Out::I(i) => i as f64),
         Ty::DateTime(_) => build!(TimestampMicrosecondBuilder::with_capacity(rows), Out::T(us) => us),
         Ty::Date => build!(Date32Builder::with_capacity(rows), Out::T(us) => split_micros(us).0),
         Ty::Bytes => build!(BinaryBuilder::new(), Out::B(b) => b),

@@ -6,7 +6,6 @@ use sha1::Digest;
 use super::Want::{B, I, S};
 use super::{Body, FnDef, Gives, MANY, Out, Row, Want};
 use crate::session::SqlError;
-use crate::sql::collation::Rules;
 use crate::sql::error::through;
 use crate::sql::types::Ty;
 
@@ -67,7 +66,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     f("sha2", (2, 2), Ty::Text, &[B, I], sha2_hex),
     f("crc32", (1, 1), Ty::UInt, &[B], |r| Ok(Out::U(u64::from(crc32(r.b(0)))))),
     f("strcmp", (2, 2), Ty::Int, &[S], |r| {
-        let rules = Rules::of(&r.context.collation);
+        let rules = r.rules;
         Ok(Out::I(rules.key(r.s(0)).cmp(&rules.key(r.s(1))) as i64))
     }),
     nulls("field", (2, MANY), Ty::Int, &[S], |r| {
@@ -83,31 +82,19 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         Ok(if inside { Out::S(r.s(at).to_owned()) } else { Out::Null })
     }),
     f("find_in_set", (2, 2), Ty::Int, &[S], |r| {
-        let at = r.s(1).split(',').position(|part| same(r, part, r.s(0)));
+        let at = r.s(1).split(',').position(|part| r.rules.fold(part) == r.rules.fold(r.s(0)));
         Ok(Out::I(if r.s(1).is_empty() { 0 } else { at.map_or(0, |i| i as i64 + 1) }))
     }),
-    f("quote", (1, 1), Ty::Text, &[S], |r| {
+    nulls("quote", (1, 1), Ty::Text, &[S], |r| {
+        if r.is_null(0) {
+            return Ok(Out::S("NULL".to_owned()));
+        }
         Ok(Out::S(format!("'{}'", r.s(0).replace('\\', "\\\\").replace('\'', "\\'").replace('\0', "\\0"))))
     }),
-    f("regexp_replace", (3, 3), Ty::Text, &[S], |r| {
-        let regex = compiled(r.s(1), true)?;
-        Ok(Out::S(regex.replace_all(r.s(0), r.s(2).replace('\\', "$")).into_owned()))
-    }),
-    f("regexp_substr", (2, 2), Ty::Text, &[S], |r| {
-        Ok(Out::S(compiled(r.s(1), true)?.find(r.s(0)).map_or(String::new(), |m| m.as_str().to_owned())))
-    }),
-    f("json_extract", (2, 2), Ty::Text, &[S], |r| Ok(Out::of(super::json::extract(r.s(0), r.s(1))))),
-    f("json_unquote", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(super::json::unquote(r.s(0))))),
-    f("json_value", (2, 2), Ty::Text, &[S], |r| Ok(Out::of(super::json::value(r.s(0), r.s(1))))),
-    f("json_valid", (1, 1), Ty::Int, &[S], |r| {
-        Ok(Out::I(i64::from(serde_json::from_str::<serde_json::Value>(r.s(0)).is_ok())))
-    }),
-    f("json_length", (1, 1), Ty::Int, &[S], |r| Ok(super::json::length(r.s(0)).map_or(Out::Null, Out::I))),
 ];
 
 fn same(r: &Row, a: &str, b: &str) -> bool {
-    let rules = Rules::of(&r.context.collation);
-    rules.key(a) == rules.key(b)
+    r.rules.key(a) == r.rules.key(b)
 }
 
 fn count(n: i64) -> usize {
@@ -161,7 +148,7 @@ fn locate(r: &Row, text: usize, part: usize) -> Result<Out> {
         return Ok(Out::I(0));
     }
     // Folding keeps one character one character only where no marks fall away, so fold char by char.
-    let rules = Rules::of(&r.context.collation);
+    let rules = r.rules;
     let fold = |t: &str| t.chars().map(|c| rules.fold(&c.to_string()).into_owned()).collect::<Vec<String>>();
     let (text, part) = (fold(r.s(text)), fold(r.s(part)));
     let start = (from - 1) as usize;
@@ -205,7 +192,7 @@ fn pad(r: &Row, left: bool) -> Result<Out> {
         return Ok(Out::S(text.chars().take(length).collect()));
     }
     if filler.is_empty() {
-        return Ok(Out::S(String::new()));
+        return Ok(Out::Null);
     }
     let fill: String = filler.chars().cycle().take(length - have).collect();
     Ok(Out::S(if left { fill + text } else { text.to_owned() + &fill }))
@@ -221,7 +208,7 @@ fn hex(r: &Row) -> Result<Out> {
     Ok(Out::S(r.b(0).iter().map(|b| format!("{b:02X}")).collect()))
 }
 
-fn hex_lower(bytes: &[u8]) -> String {
+pub(super) fn hex_lower(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -281,7 +268,7 @@ fn crc32(data: &[u8]) -> u32 {
     })
 }
 
-fn compiled(pattern: &str, case_insensitive: bool) -> Result<regex::Regex> {
+pub(super) fn compiled(pattern: &str, case_insensitive: bool) -> Result<regex::Regex> {
     thread_local! {
         static LAST: std::cell::RefCell<Option<(String, bool, regex::Regex)>> = const { std::cell::RefCell::new(None) };
     }

@@ -212,7 +212,7 @@ impl SqlSession for FixedSession {
     }
 
     fn status(&self) -> SessionStatus {
-        SessionStatus { in_transaction: self.in_transaction, autocommit: true }
+        SessionStatus { in_transaction: self.in_transaction, autocommit: true, more_results: false }
     }
 
     fn database(&self) -> Option<String> {

@@ -81,7 +81,7 @@ async fn odd_commands_are_refused_and_the_connection_goes_on() {
     assert_eq!(raw.error(0, &[]).await, 1835);
     assert_eq!(raw.error(0, b"\x03\xff").await, 1300);
     assert_eq!(raw.error(0, &[command::PROCESS_KILL, 1, 0, 0, 0]).await, 1235);
-    assert_eq!(raw.error(0, &[command::SET_OPTION, 0, 0]).await, 1235);
+    assert_eq!(raw.error(0, &[command::SET_OPTION, 7, 0]).await, 1047);
     assert_eq!(raw.error(0, &[command::STMT_EXECUTE, 9, 0, 0, 0, 0, 1, 0, 0, 0]).await, 1243);
     assert_eq!(raw.error(0, &[command::STMT_EXECUTE, 9]).await, 1835);
     assert_eq!(raw.error(0, &[command::STMT_RESET, 9, 0, 0, 0]).await, 1243);
