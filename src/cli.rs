@@ -109,6 +109,15 @@ pub struct ServeArgs {
     /// HTTP listener (status, metrics, interval); port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "TIDELAKE_HTTP_LISTEN", value_name = "ADDR")]
     pub http_listen: Option<SocketAddr>,
+    /// Certificate chain (PEM) of the MySQL listener; clients may then use TLS
+    #[arg(long, env = "TIDELAKE_MYSQL_TLS_CERT", value_name = "FILE")]
+    pub mysql_tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, env = "TIDELAKE_MYSQL_TLS_KEY", value_name = "FILE")]
+    pub mysql_tls_key: Option<PathBuf>,
+    /// Listen beyond this machine also without users and TLS
+    #[arg(long, env = "TIDELAKE_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
     /// Write the ports in use to this file as JSON, once everything listens
     #[arg(long, env = "TIDELAKE_PORTS_FILE", value_name = "FILE")]
     pub ports_file: Option<PathBuf>,

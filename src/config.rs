@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::access::{Access, UserConfig};
 use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
 
 /// Shortest interval of the Magic Writer.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub flush_interval: Duration,
     /// Memory for queries, bytes.
     pub query_memory: u64,
+    /// Who may connect.
+    pub access: Access,
     /// Default freshness of sessions.
     pub freshness: FreshnessArg,
     /// Log format.
@@ -93,6 +96,11 @@ struct FileConfig {
     memtable_limit: Option<ByteSize>,
     flush_interval: Option<String>,
     query_memory: Option<ByteSize>,
+    #[serde(default)]
+    users: Vec<UserConfig>,
+    mysql_tls_cert: Option<PathBuf>,
+    mysql_tls_key: Option<PathBuf>,
+    insecure_listen: Option<bool>,
     freshness: Option<FreshnessArg>,
     log_format: Option<LogFormat>,
     log: Option<String>,
@@ -148,13 +156,24 @@ impl Settings {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let interval = duration("interval", serve.interval, file.interval.as_deref(), Duration::from_millis(100))?;
         check_interval(interval)?;
+        let mysql_listen = serve.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001));
+        let flight_listen = serve.flight_listen.or(file.flight_listen).unwrap_or(local(8815));
+        let http_listen = serve.http_listen.or(file.http_listen).unwrap_or(local(8080));
+        let access = Access {
+            users: file.users,
+            tls_cert: serve.mysql_tls_cert.or(file.mysql_tls_cert),
+            tls_key: serve.mysql_tls_key.or(file.mysql_tls_key),
+            insecure_listen: serve.insecure_listen || file.insecure_listen.unwrap_or(false),
+        };
+        access.check(mysql_listen, flight_listen, http_listen)?;
         Ok(Settings {
             source,
             tables,
             data_dir,
-            mysql_listen: serve.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001)),
-            flight_listen: serve.flight_listen.or(file.flight_listen).unwrap_or(local(8815)),
-            http_listen: serve.http_listen.or(file.http_listen).unwrap_or(local(8080)),
+            mysql_listen,
+            flight_listen,
+            http_listen,
+            access,
             ports_file: serve.ports_file.or(file.ports_file),
             interval,
             buffer_limit: size("buffer-limit", serve.buffer_limit.or(file.buffer_limit), ByteSize::gib(8))?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tidelake_calc::flight::FlightServer;
-use tidelake_calc::wire::{WireOptions, WireServer};
+use tidelake_calc::wire::WireServer;
 
 use crate::config::Settings;
 use crate::http;
@@ -30,7 +30,8 @@ pub struct Addresses {
 pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Addresses> {
     let cancel = pipeline.listener_token();
     let metrics = http::install_metrics()?;
-    let wire = WireServer::bind(settings.mysql_listen, pipeline.sql.clone(), WireOptions::default(), cancel.clone())
+    let options = settings.access.wire_options()?;
+    let wire = WireServer::bind(settings.mysql_listen, pipeline.sql.clone(), options, cancel.clone())
         .await
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
     let flight = FlightServer::bind(settings.flight_listen, pipeline.sql.clone(), cancel.clone())

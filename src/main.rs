@@ -1,6 +1,7 @@
 //! Tidelake: one binary, every part. This package is the only place where concrete types meet: it reads the
 //! configuration, wires source, buffer, writer, engine, latch and calculator together, and talks to people.
 
+mod access;
 mod cli;
 mod client;
 mod config;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Column, Conn, OptsBuilder, Row, Value};
+use unicode_width::UnicodeWidthStr;
 
 use crate::cli::{FreshnessArg, OutputFormat, SqlArgs};
 
@@ -148,13 +149,15 @@ fn table(columns: &[Column], rows: &[Row]) -> String {
         let cell = |i| row.as_ref(i).and_then(text_of).map_or_else(|| "NULL".into(), printable);
         lines.push((0..columns.len()).map(cell).collect());
     }
-    let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0);
+    let width = |i: usize| lines.iter().map(|l| l[i].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let rule = format!("+{}+\n", widths.iter().map(|w| "-".repeat(w + 2)).collect::<Vec<_>>().join("+"));
     let mut out = rule.clone();
     for (n, line) in lines.iter().enumerate() {
         let cells = line.iter().zip(&widths).zip(columns).map(|((text, &w), c)| {
-            if n > 0 && is_number(c) { format!(" {text:>w$} ") } else { format!(" {text:w$} ") }
+            // Columns of the terminal, not characters: wide ones take two, joiners none.
+            let room = " ".repeat(w.saturating_sub(text.width()));
+            if n > 0 && is_number(c) { format!(" {room}{text} ") } else { format!(" {text}{room} ") }
         });
         out += &format!("|{}|\n", cells.collect::<Vec<_>>().join("|"));
         if n == 0 {
@@ -224,6 +227,13 @@ mod tests {
         assert_eq!(split_statements(r"select '\';'; y"), [r"select '\';'", "y"]);
         assert_eq!(split_statements("select 'open; z"), ["select 'open; z"]);
         assert_eq!(split_statements("/* open ; z"), ["/* open ; z"]);
+    }
+
+    #[test]
+    fn tables_line_up_by_what_a_terminal_shows() {
+        for (text, room) in [("abc", 3), ("日本語", 6), ("e\u{301}", 1), ("👩‍🚀", 2)] {
+            assert_eq!(text.width(), room, "{text}");
+        }
     }
 
     #[test]

@@ -174,3 +174,62 @@ async fn prepared_statements_take_values_of_all_kinds() {
         assert_eq!(values(found), values(wanted), "{sql}");
     }
 }
+
+#[tokio::test]
+async fn configured_users_need_their_passwords() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&bank::setup());
+    let dir = tempfile::tempdir().unwrap();
+    let (config, secret) = (dir.path().join("tidelake.toml"), dir.path().join("secret"));
+    std::fs::write(&secret, "from a file\n").unwrap();
+    let users = format!(
+        "[[users]]\nname = 'bi'\npassword = 'secret'\n[[users]]\nname = 'file'\npassword-file = '{}'\n",
+        secret.display()
+    );
+    std::fs::write(&config, users).unwrap();
+    let tidelake = Tidelake::run(&upstream.source_url(), &["--config", config.to_str().unwrap()]);
+    wait_copied(&tidelake);
+    let port = tidelake.ports().mysql;
+    let log_in = |user: &'static str, password: Option<&'static str>| {
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
+        Conn::new(options.user(Some(user)).pass(password))
+    };
+    for (user, password) in [("bi", "secret"), ("file", "from a file")] {
+        let mut conn = log_in(user, Some(password)).await.unwrap_or_else(|e| panic!("{user}: {e}"));
+        let rows: Option<u64> = conn.query_first("SELECT COUNT(*) FROM bank.accounts").await.unwrap();
+        assert_eq!(rows, Some(200));
+    }
+    for (user, password) in [("bi", Some("wrong")), ("bi", None), ("root", None), ("nobody", Some("secret"))] {
+        match log_in(user, password).await {
+            Err(mysql_async::Error::Server(e)) => assert_eq!(e.code, 1045, "{user}"),
+            other => panic!("{user} was let in: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn listening_beyond_this_machine_needs_users_and_tls() {
+    let mut open = Tidelake::prepare(&["run", "--source", "mysql://nobody@127.0.0.1:1"], &[]);
+    open.set_option("--mysql-listen", "0.0.0.0:0");
+    open.spawn();
+    assert!(!open.wait_end().success());
+    assert!(open.printed().contains("--insecure-listen"), "{}", open.printed());
+}
+
+#[tokio::test]
+async fn several_statements_in_one_text_give_several_results() {
+    let (_upstream, tidelake) = replica();
+    let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(tidelake.ports().mysql).user(Some("x"));
+    let mut conn = Conn::new(options.prefer_socket(false)).await.unwrap();
+    let mut results = conn.query_iter("SET @a = 2; SELECT @a; SELECT ';', 3").await.unwrap();
+    let mut all: Vec<Vec<mysql_async::Row>> = Vec::new();
+    while !results.is_empty() || all.len() < 3 {
+        all.push(results.collect().await.unwrap());
+    }
+    drop(results);
+    assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1]);
+    let failed = conn.query_drop("SELECT 1; SELECT nothing; SELECT 2").await.unwrap_err();
+    assert!(matches!(failed, mysql_async::Error::Server(ref e) if e.code == 1054), "{failed}");
+    let still: Option<u64> = conn.query_first("SELECT COUNT(*) FROM bank.accounts").await.unwrap();
+    assert_eq!(still, Some(200));
+}

@@ -132,6 +132,8 @@ impl SqlEngine {
             .with_information_schema(false);
         // Metadata of fields (types, collations, spelling) differs along a plan; it decides no aggregate's layout.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        // What a sort sets aside for merging must fit beside the sort itself.
+        config.options_mut().execution.sort_spill_reservation_bytes = (options.memory_limit_bytes / 16).min(10 << 20);
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
         Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, sessions: running::Sessions::default() }) }))

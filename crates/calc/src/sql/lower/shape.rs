@@ -285,7 +285,8 @@ fn targets(schemas: &[&DFSchema]) -> Vec<Option<Ty>> {
         classes.dedup();
         let mut stored: Vec<&DataType> = fields.iter().map(|f| f.data_type()).filter(|t| !t.is_null()).collect();
         stored.dedup();
-        (classes.len() > 1 || stored.len() > 1).then(|| common(&fields))
+        let nothing = fields.iter().any(|f| f.data_type().is_null()) && !stored.is_empty();
+        (classes.len() > 1 || stored.len() > 1 || nothing).then(|| common(&fields))
     };
     (0..width).map(target).collect()
 }

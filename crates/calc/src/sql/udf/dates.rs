@@ -190,6 +190,14 @@ fn compound_step(amount: &str, unit: &str) -> Option<Step> {
     let negative = amount.trim_start().starts_with('-');
     let numbers: Vec<i64> =
         amount.split(|c: char| !c.is_ascii_digit()).filter(|p| !p.is_empty()).filter_map(|p| p.parse().ok()).collect();
+    let mut numbers = numbers;
+    if unit.ends_with("_MICROSECOND")
+        && let Some(last) = numbers.last_mut()
+    {
+        // `1.5` is one and a half: the last number is a fraction.
+        let digits = amount.trim_end().bytes().rev().take_while(u8::is_ascii_digit).count();
+        *last = last.saturating_mul(10_i64.pow(6_usize.saturating_sub(digits) as u32));
+    }
     let sign = if negative { -1 } else { 1 };
     if unit == "YEAR_MONTH" {
         let (y, m) = match numbers.as_slice() {

@@ -124,7 +124,7 @@ fn to_base64(bytes: &[u8]) -> String {
 
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let all: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    if all.len() % 4 != 0 {
+    if !all.len().is_multiple_of(4) {
         return None;
     }
     let mut out = Vec::with_capacity(all.len() / 4 * 3);
