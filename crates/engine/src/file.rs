@@ -156,7 +156,10 @@ impl DataFile {
             return Ok(footer.clone());
         }
         self.check_crc()?;
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        // Look-ups read single pages; files of before have no such index.
+        let options = ArrowReaderOptions::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional);
         let footer = ArrowReaderMetadata::load(&self.open()?, options).map_err(|e| self.corrupt(e))?;
         let rows = footer.metadata().file_metadata().num_rows();
         let columns = footer.schema().fields().len();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidelake_core::ports::{ScanPlan, ScanRequest, ScanSplit, TableStats};
 use tidelake_core::{CommitSeq, Error, Result, TableId};
 
+use super::lookup::Lookup;
 use super::{Part, prune};
 use crate::adapt::Target;
 use crate::engine::Inner;
@@ -45,7 +46,16 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
             splits.push(split(Part::Memory { generation: *generation, from, to }, rows, bytes)?);
         }
     }
+    let lookup = Lookup::of(&def, &request.predicates)?;
     for file in &view.files {
+        if let Some(rows) = lookup.as_ref().map(|l| l.rows(file)).transpose()?.flatten() {
+            if !rows.is_empty() {
+                let (groups, count) = (groups_of(file, &rows)?, rows.len() as u64);
+                let bytes = file.meta.bytes / file.meta.rows.max(1) * count;
+                splits.push(split(Part::File { file: file.meta.id, groups, rows: Some(rows) }, count, bytes)?);
+            }
+            continue;
+        }
         let footer = file.footer()?;
         let kept = prune::row_groups(file, footer.metadata(), &def, &request.predicates)?;
         let mut groups = Vec::new();
@@ -57,7 +67,7 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
             bytes += meta.compressed_size() as u64;
             if rows >= rows_per_split {
                 splits.push(split(
-                    Part::File { file: file.meta.id, groups: std::mem::take(&mut groups) },
+                    Part::File { file: file.meta.id, groups: std::mem::take(&mut groups), rows: None },
                     rows,
                     bytes,
                 )?);
@@ -65,12 +75,26 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
             }
         }
         if !groups.is_empty() {
-            splits.push(split(Part::File { file: file.meta.id, groups }, rows, bytes)?);
+            splits.push(split(Part::File { file: file.meta.id, groups, rows: None }, rows, bytes)?);
         }
     }
     let whole = request.predicates.is_empty() && request.limit.is_none();
     let exact_rows = if whole { count(&view, request.seq) } else { None };
     Ok(ScanPlan { schema: target.schema, splits, exact_rows })
+}
+
+/// Row groups that have some of these rows.
+fn groups_of(file: &DataFile, rows: &[u32]) -> Result<Vec<usize>> {
+    let (mut groups, mut begin) = (Vec::new(), 0u64);
+    for (at, group) in file.footer()?.metadata().row_groups().iter().enumerate() {
+        let end = begin + group.num_rows() as u64;
+        let first = rows.partition_point(|r| u64::from(*r) < begin);
+        if rows.get(first).is_some_and(|r| u64::from(*r) < end) {
+            groups.push(at);
+        }
+        begin = end;
+    }
+    Ok(groups)
 }
 
 fn rows_of(chunks: &[Arc<Chunk>]) -> u64 {

@@ -15,6 +15,7 @@ use tidelake_core::{ColumnId, CommitSeq, Error, Result};
 use tokio::sync::mpsc;
 
 use super::Part;
+use super::lookup::selection;
 use crate::adapt::{Target, column_ids};
 use crate::engine::{Inner, incarnation_of};
 use crate::file::DataFile;
@@ -36,23 +37,33 @@ pub(crate) fn read_split(inner: &Arc<Inner>, split: &ScanSplit) -> Result<BatchS
         |found: &dyn Fn(&DataFile) -> bool| units.files.iter().chain(&units.retired).find(|f| found(f)).cloned();
     let off_by_one = inner.options.faults.on("bug: seq off by one");
     let empty_mask = inner.options.faults.on("bug: empty mask");
-    let file_read = |file: Arc<DataFile>, groups: Option<Vec<usize>>, births: Range<u64>| {
+    let file_read = |file: Arc<DataFile>, groups: Option<Vec<usize>>, births: Range<u64>, rows| {
         let dead = if empty_mask { Arc::default() } else { file.deaths.read().mask_at(split.seq) };
         let seq = if off_by_one { split.seq.next() } else { split.seq };
-        FileRead { file, target: target.clone(), seq, groups, births, dead, with_births: false, batch_rows: BATCH_ROWS }
+        FileRead {
+            file,
+            target: target.clone(),
+            seq,
+            groups,
+            births,
+            dead,
+            with_births: false,
+            batch_rows: BATCH_ROWS,
+            rows,
+        }
     };
     match part {
-        Part::File { file, groups } => {
+        Part::File { file, groups, rows } => {
             let file = file_by(&|f| f.meta.id == file)
                 .ok_or_else(|| Error::SnapshotExpired(format!("file {file} of the split was let go")))?;
-            Ok(stream_file(file_read(file, Some(groups), ALL_BIRTHS)))
+            Ok(stream_file(file_read(file, Some(groups), ALL_BIRTHS, rows)))
         }
         Part::Memory { generation, from, to } => {
             if let Some(g) = units.generations.iter().find(|g| g.id == generation) {
                 return Ok(stream_memory(g.chunks.clone(), column_ids(&g.def), target, split.seq, from..to));
             }
             if let Some(file) = file_by(&|f| f.meta.generation == Some(generation)) {
-                return Ok(stream_file(file_read(file, None, from..to)));
+                return Ok(stream_file(file_read(file, None, from..to, None)));
             }
             // Lost with a crash: then all its rows are above what was durable, and are replayed elsewhere.
             if incarnation_of(generation) != inner.incarnation && split.seq > inner.opened_at {
@@ -119,6 +130,8 @@ pub(crate) struct FileRead {
     pub(crate) with_births: bool,
     /// Most rows of a batch.
     pub(crate) batch_rows: usize,
+    /// Only these rows, ascending; `None`: all.
+    pub(crate) rows: Option<Vec<u32>>,
 }
 
 impl FileRead {
@@ -126,7 +139,17 @@ impl FileRead {
     pub(crate) fn everything(file: Arc<DataFile>, target: Target) -> Result<FileRead> {
         let dead = Arc::default();
         let (seq, births) = (CommitSeq::MAX, ALL_BIRTHS);
-        Ok(FileRead { file, target, seq, groups: None, births, dead, with_births: false, batch_rows: BATCH_ROWS })
+        Ok(FileRead {
+            file,
+            target,
+            seq,
+            groups: None,
+            births,
+            dead,
+            with_births: false,
+            batch_rows: BATCH_ROWS,
+            rows: None,
+        })
     }
 }
 
@@ -188,7 +211,7 @@ impl FileBatches {
         loop {
             let Some(reader) = &mut self.current else {
                 let Some((group, start)) = self.groups.next() else { return Ok(None) };
-                self.current = Some(self.group(read, group)?);
+                self.current = self.group(read, group, start)?;
                 self.at = start;
                 continue;
             };
@@ -206,15 +229,23 @@ impl FileBatches {
         }
     }
 
-    fn group(&self, read: &FileRead, group: usize) -> Result<ParquetRecordBatchReader> {
+    /// `None` if no row of it is wanted.
+    fn group(&self, read: &FileRead, group: usize, start: u64) -> Result<Option<ParquetRecordBatchReader>> {
+        let end = start + self.footer.metadata().row_group(group).num_rows() as u64;
+        let selected = read.rows.as_ref().map(|rows| selection(rows, &read.dead, start..end));
+        if matches!(selected, Some(None)) {
+            return Ok(None);
+        }
         let schema = self.footer.metadata().file_metadata().schema_descr();
         let mask = ProjectionMask::roots(schema, self.columns.roots.clone());
-        ParquetRecordBatchReaderBuilder::new_with_metadata(read.file.open()?, self.footer.clone())
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(read.file.open()?, self.footer.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(read.batch_rows)
-            .build()
-            .map_err(|e| read.file.corrupt(e))
+            .with_batch_size(read.batch_rows);
+        if let Some(Some(selected)) = selected {
+            builder = builder.with_row_selection(selected);
+        }
+        builder.build().map(Some).map_err(|e| read.file.corrupt(e))
     }
 }
 
@@ -244,7 +275,8 @@ impl FileColumns {
     /// The rows of a batch that are seen, in the target's columns.
     fn seen(&self, read: &FileRead, batch: RecordBatch, first: u32) -> Result<RecordBatch> {
         let rows = batch.num_rows();
-        let alive = alive(&read.dead, first, rows);
+        // Selected rows live, and have no row number of their own here.
+        let alive = if read.rows.is_some() { None } else { alive(&read.dead, first, rows) };
         let born = match self.filter_births {
             false => None,
             true => {

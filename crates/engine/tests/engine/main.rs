@@ -5,6 +5,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod harness;
+mod lookups;
 mod merges;
 mod model;
 mod scrub;
