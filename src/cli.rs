@@ -33,6 +33,8 @@ pub enum Command {
     Tables(TablesArgs),
     /// Copy a table again while it runs; readers keep the old one until the new one is whole
     Resync(ResyncArgs),
+    /// Compare the replica with the upstream while both run; fails if a row differs
+    Verify(VerifyArgs),
     /// Run SQL on a running tidelake
     Sql(SqlArgs),
     /// Look into the Magic Engine
@@ -57,6 +59,7 @@ impl Command {
             Command::Interval(args) => crate::client::interval(&args),
             Command::Tables(args) => crate::tables::tables(&args),
             Command::Resync(args) => crate::tables::resync(&args),
+            Command::Verify(args) => crate::verify::verify(&args),
             Command::Sql(args) => crate::sql::sql(args),
             Command::Engine(command) => crate::engine::engine(&command),
             Command::Scrub(args) => crate::engine::scrub(&args),
@@ -240,6 +243,19 @@ pub struct ResyncArgs {
     /// Return only once the new copy is in its place
     #[arg(long)]
     pub wait: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Options of `tidelake verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Tables to compare: patterns as for --tables of `run` [default: all of the replica]
+    pub tables: Option<String>,
+    /// Print the verdicts as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Which server.
     #[command(flatten)]
     pub http: HttpArgs,

@@ -20,6 +20,7 @@ mod shutdown;
 mod sql;
 mod status;
 mod tables;
+mod verify;
 mod wishes;
 
 use std::process::ExitCode;

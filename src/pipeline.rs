@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
 use tidelake_binlog::file::{FileSource, FileSourceOptions};
 use tidelake_binlog::filter::TableFilter;
-use tidelake_binlog::service::{ServiceOptions, ServiceSource};
+use tidelake_binlog::service::{ReplicaParts, ServiceOptions, ServiceSource};
 use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
@@ -26,6 +26,7 @@ use crate::config::{Settings, SourceSettings};
 use crate::data_dir::DataDir;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
+use crate::verify::Verifier;
 use crate::wishes::{Kept, Wishes};
 
 /// A started pipeline.
@@ -36,6 +37,8 @@ pub struct Pipeline {
     pub tables: String,
     /// Tables changed while it runs; `None` for a source of files.
     pub wishes: Option<Arc<Wishes>>,
+    /// Compares with the upstream; `None` for a source of files.
+    pub verifier: Option<Arc<Verifier>>,
     /// Data Buffer.
     pub buffer: Arc<dyn Buffer>,
     /// Magic Engine.
@@ -83,7 +86,9 @@ impl Pipeline {
             .context("open the Latch Service")?;
         let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
         probe.wake(writer.clone());
+        let parts = ReplicaParts { engine: engine.clone(), buffer: buffer.clone(), latch: latch.clone() };
         let sql = SqlEngine::new(sql_options(settings, &dir, engine.clone(), latch))?;
+        let verifier = service.as_ref().map(|service| Verifier::new(service.clone(), parts, cancel.child_token()));
         let wishes = service
             .map(|service| anyhow::Ok(Wishes::start(&dir, filter(settings)?, kept, service, cancel.child_token())))
             .transpose()?;
@@ -91,6 +96,7 @@ impl Pipeline {
             source,
             tables: settings.tables.clone().unwrap_or_default(),
             wishes,
+            verifier,
             buffer,
             engine,
             magic,

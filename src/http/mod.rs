@@ -3,6 +3,7 @@
 mod interval;
 mod metrics;
 mod tables;
+mod verify;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ fn router(shared: Shared, loopback: bool) -> Router {
         .route("/api/v1/tables", get(tables::read).post(tables::change))
         .route("/api/v1/resync", post(tables::resync))
         .route("/api/v1/engine", get(engine))
+        .route("/api/v1/verify", get(verify::read).post(verify::start))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::page))

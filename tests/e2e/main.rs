@@ -27,4 +27,5 @@ mod mirror;
 mod network;
 mod schema_changes;
 mod shutdown;
+mod verify;
 mod wishes;

@@ -2,7 +2,7 @@
 //!
 //! Rooms: [`url`](self) and connections ([`connect`], [`server`]); [`mod@preflight`] asks whether the upstream is set up
 //! as Tidelake needs it; [`stream`] follows the bin log into the Data Buffer ([`wire`], [`append`], [`history`]);
-//! [`copy`] brings in the rows that were there before. MariaDB since 10.3 and MySQL since 5.6 are read; where only
+//! [`copy`] brings in the rows that were there before; [`mod@verify`] compares them with the upstream's. MariaDB since 10.3 and MySQL since 5.6 are read; where only
 //! MariaDB can do something exactly, MySQL does it in a slower way or is refused, never approximately.
 
 mod append;
@@ -16,6 +16,7 @@ mod source;
 mod stream;
 mod tables;
 mod url;
+mod verify;
 mod wire;
 mod wishes;
 
@@ -42,6 +43,7 @@ pub use preflight::{Finding, FindingLevel, Preflight, preflight};
 pub use server::UpstreamServer;
 pub use source::ServiceSource;
 use url::UpstreamUrl;
+pub use verify::{Difference, Outcome, ReplicaParts, TableVerdict};
 use wishes::Wishes;
 
 /// How to read an upstream server.

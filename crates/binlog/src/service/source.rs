@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::server::UpstreamServer;
-use super::{DdlReading, ServiceOptions, Shared, copy, history, stream};
+use super::{DdlReading, ReplicaParts, ServiceOptions, Shared, TableVerdict, copy, history, stream, verify};
 use crate::filter::TableFilter;
 use crate::mysql::decoder::{BinlogDecoder, UnknownTables};
 use crate::mysql::position::BinlogPosition;
@@ -74,6 +74,12 @@ impl ServiceSource {
     #[must_use]
     pub fn resyncs(&self) -> Vec<(TableName, bool)> {
         self.shared.wishes.all()
+    }
+
+    /// Compares a table of the replica with the upstream's at one commit, while both go on. What keeps it from being
+    /// compared stands in the verdict.
+    pub async fn verify(&self, replica: &ReplicaParts, name: &TableName) -> TableVerdict {
+        verify::verify(&self.shared, replica, name).await
     }
 
     /// Another server may answer now than the one that is read: its head would say nothing about the replica.

@@ -14,7 +14,7 @@ use crate::mysql::rows::builder::ColumnBuilder;
 use crate::mysql::rows::charset::Charset;
 
 /// Collects rows of one table version.
-pub(super) struct RowBuilder {
+pub(in crate::service) struct RowBuilder {
     schema: SchemaRef,
     columns: Vec<Column>,
     rows: usize,

@@ -291,7 +291,8 @@ pub(super) async fn append(
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("append a control record: {e}")))?
 }
 
-fn cells(row: &Row) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
+/// The cells of a row of the text protocol; `None` is NULL.
+pub(in crate::service) fn cells(row: &Row) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
     (0..row.len()).map(|i| cell(row, i))
 }
 

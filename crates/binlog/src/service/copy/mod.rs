@@ -5,12 +5,12 @@
 //! place of the stream, so a table that is just being created is not copied too. Rooms: [`job`] one table; [`snapshot`]
 //! exact positions; [`select`], [`columns`] from the upstream's cells to Arrow; [`cursor`] where to go on.
 
-mod columns;
+pub(super) mod columns;
 mod cursor;
-mod job;
-mod select;
-mod snapshot;
-mod wait;
+pub(super) mod job;
+pub(super) mod select;
+pub(super) mod snapshot;
+pub(super) mod wait;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -32,14 +32,19 @@ fn key_expression(column: &ColumnDef) -> String {
     }
 }
 
+/// The statement that reads all rows, in no order.
+pub(in crate::service) fn whole_sql(def: &TableDef) -> String {
+    let columns: Vec<String> = def.columns.iter().map(expression).collect();
+    format!("SELECT {} FROM {}", columns.join(", "), quoted_name(&def.name))
+}
+
 /// The statement that reads the rows after `cursor` (the cells of a key; empty: from the beginning), in key order, at
 /// most `limit` of them. A table without a key is read whole, in no order.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the cursor does not fit the key.
 pub(super) fn chunk_sql(def: &TableDef, cursor: &[Vec<u8>], limit: Option<usize>) -> Result<String> {
-    let columns: Vec<String> = def.columns.iter().map(expression).collect();
-    let mut sql = format!("SELECT {} FROM {}", columns.join(", "), quoted_name(&def.name));
+    let mut sql = whole_sql(def);
     let key: Vec<&ColumnDef> = def.key_indexes().into_iter().map(|i| &def.columns[i]).collect();
     if key.is_empty() {
         return Ok(sql);

@@ -18,7 +18,7 @@ use crate::mysql::position::BinlogPosition;
 
 /// How one table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SnapshotKind {
+pub(in crate::service) enum SnapshotKind {
     /// MariaDB's own exact snapshots.
     Exact,
     /// A snapshot taken under a short global lock.

@@ -7,7 +7,7 @@ use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 ///
 /// # Errors
 /// [`Error::Closed`] if the buffer is gone.
-pub(super) async fn read_up_to(buffer: &dyn Buffer, position: &SourcePosition) -> Result<()> {
+pub(in crate::service) async fn read_up_to(buffer: &dyn Buffer, position: &SourcePosition) -> Result<()> {
     let mut read = buffer.read_position();
     let there = read.wait_for(|read| read.as_ref().is_some_and(|read| read.covers(position))).await;
     there.map(drop).map_err(|_| Error::Closed("the Data Buffer".into()))
