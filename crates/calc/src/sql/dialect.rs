@@ -65,6 +65,10 @@ impl Dialect for TideDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        // XOR binds between AND and OR; the parser's own place for it is above the comparisons.
+        if matches!(&parser.peek_token_ref().token, Token::Word(w) if w.keyword == Keyword::XOR) {
+            return Some(Ok(self.prec_value(Precedence::Or) + 1));
+        }
         sounds_like(parser).then(|| Ok(self.prec_value(Precedence::Like)))
     }
 

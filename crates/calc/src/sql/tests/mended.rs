@@ -82,6 +82,7 @@ async fn answers_of_expressions() {
         ),
         ("SELECT COUNT(*) FROM items WHERE name BETWEEN 'A' AND 'B' AND born = 20240301", "1"),
         ("SELECT id, 1.5 AS x FROM orders WHERE id = 1 EXCEPT SELECT 2, 1", "1\t1.5"),
+        ("SELECT 3 > 2 XOR 1 > 5, 1 IN (1) XOR 2 IN (2), 1 OR 1 XOR 1, 0 AND 0 XOR 1", "1\t0\t1\t1"),
         ("SELECT MAX(x) FROM (SELECT 1 AS x UNION ALL SELECT 'a' UNION ALL SELECT NULL) t", "a"),
     ] {
         let got = ask(&mut *s, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
