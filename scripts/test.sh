@@ -88,8 +88,7 @@ rust_tools() {
 }
 
 documentation() {
-  # Warnings are shown, not refused yet: some module stories link to private rooms.
-  cargo doc --workspace --no-deps --quiet
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 }
 
 # Tests start servers of their own: more at once than there are cores only makes them late.

@@ -1,13 +1,13 @@
 //! The Data Buffer: a durable local log of whole transactions, between fetching and applying. It is also the
 //! engine's write-ahead log: what the engine has not made durable yet is replayed from here after a crash.
 //!
-//! Words. A *segment* is one file of the log; a *record* is one framed entry of it ([`format`]). A small
+//! Words. A *segment* is one file of the log; a *record* is one framed entry of it (`format`). A small
 //! transaction is one record, written at its commit; a bigger one is written as *chunks* while it arrives, and its
 //! commit record says where they are, so it never has to fit in memory. A record is *durable* after
-//! [`sync`](tidelake_core::ports::Buffer::sync), and only then visible to readers. *Released* segments are deleted; the
+//! `sync`(tidelake_core::ports::Buffer::sync), and only then visible to readers. *Released* segments are deleted; the
 //! *released mark* remembers where they ended.
 //!
-//! Rooms: [`format`] bytes of headers and records; `segment` files and their sparse index; `recovery` what opening does;
+//! Rooms: `format` bytes of headers and records; `segment` files and their sparse index; `recovery` what opening does;
 //! `log` appending; `disk_buffer` the port; `appender`, `reader` its two sides; `mark` the released mark; `ids` idempotence.
 
 mod appender;

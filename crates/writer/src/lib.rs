@@ -1,12 +1,12 @@
 //! The Magic Writer: takes what is durable in the Data Buffer, decodes it, and makes it readable.
 //!
-//! Every *interval* it reads a *window* of transactions after the newest applied one ([`window`]), decodes them
-//! with its working catalog, applies control records in their place ([`copies`]), stages the steps and publishes
-//! the window at once over all tables ([`publish`]). A flusher beside it makes published rows durable and lets the
-//! buffer go ([`flush`]).
+//! Every *interval* it reads a *window* of transactions after the newest applied one (`window`), decodes them
+//! with its working catalog, applies control records in their place (`copies`), stages the steps and publishes
+//! the window at once over all tables (`publish`). A flusher beside it makes published rows durable and lets the
+//! buffer go (`flush`).
 //!
-//! Rooms: [`handle`] what others hold of a running writer; [`rescan`] what the stream did to a table while a
-//! chunk of it was being copied; [`steps`] pieces, so that nothing has to fit in memory whole.
+//! Rooms: `handle` what others hold of a running writer; `rescan` what the stream did to a table while a
+//! chunk of it was being copied; `steps` pieces, so that nothing has to fit in memory whole.
 
 mod flush;
 pub mod handle;

@@ -1,8 +1,8 @@
 //! DDL: from the text of a statement to resolved changes of the catalog.
 //!
 //! The one parser of MySQL's, MariaDB's and TiDB's table definitions, for statements in the stream and for the text of
-//! SHOW CREATE TABLE. A statement goes through three rooms: [`token`] splits it (executable comments dissolve),
-//! `parse*` read it into `ast` (what it *says*), [`effect`] and [`alter`] work out what it *means* for the catalog at
+//! SHOW CREATE TABLE. A statement goes through three rooms: `token` splits it (executable comments dissolve),
+//! `parse*` read it into `ast` (what it *says*), `effect` and `alter` work out what it *means* for the catalog at
 //! that place of the stream. What changes rows in a way that only upstream knows ends in a re-sync, loudly.
 //!
 //! Limits: a database's default charset is only known as far as the event's session tells it.

@@ -1,9 +1,9 @@
 //! Buffered transactions -> steps for an engine.
 //!
 //! Row images collect in one open batch per table, across transactions; a schema change closes all of them first, so
-//! that steps stay in stream order. What cannot be decoded for one table stops that table ([`stop`]); statements are in
-//! [`statements`], foreign keys that change unlogged rows in [`cascade`], ROLLBACKs inside logged transactions in
-//! [`undo`], names against the catalog in [`tables`].
+//! that steps stay in stream order. What cannot be decoded for one table stops that table (`stop`); statements are in
+//! `statements`, foreign keys that change unlogged rows in `cascade`, ROLLBACKs inside logged transactions in
+//! `undo`, names against the catalog in `tables`.
 //!
 //! Limits, each of which stops the table with a reason, never silently:
 //! - row images must be FULL (not MINIMAL, NOBLOB, FULL_NODUP), JSON whole (no PARTIAL_UPDATE_ROWS), changes in row events

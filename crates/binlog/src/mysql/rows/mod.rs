@@ -1,7 +1,7 @@
 //! Rows events: from row images straight into Arrow builders.
 //!
-//! [`RowsEvent`] reads the event's frame, [`TablePlan`] decides once per table version how each column is decoded, and
-//! [`TableWriter`] collects row images of one table until they are handed over as one [`ChangeBatch`].
+//! `RowsEvent` reads the event's frame, `TablePlan` decides once per table version how each column is decoded, and
+//! `TableWriter` collects row images of one table until they are handed over as one `ChangeBatch`.
 
 pub mod builder;
 pub mod charset;

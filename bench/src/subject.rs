@@ -1,0 +1,75 @@
+//! The Tidelake process that is measured.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+use tidelake_testkit::{Process, SqlClient};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running Tidelake with a data directory of its own; both go when it is dropped.
+pub struct Subject {
+    home: TempDir,
+    process: Process,
+    mysql: u16,
+    http: u16,
+}
+
+impl Subject {
+    /// `tidelake run --source SOURCE OPTIONS...`, listening.
+    pub fn run(program: &Path, source: &str, options: &[&str]) -> Result<Subject> {
+        let home = tempfile::Builder::new().prefix("tidelake-bench-").tempdir()?;
+        let path = |name: &str| home.path().join(name).display().to_string();
+        let mut args: Vec<String> =
+            ["run", "--source", source].iter().chain(options).map(ToString::to_string).collect();
+        for listener in ["--mysql-listen", "--http-listen", "--flight-listen"] {
+            args.extend([listener.to_owned(), "127.0.0.1:0".to_owned()]);
+        }
+        args.extend(["--data-dir".to_owned(), path("data"), "--ports-file".to_owned(), path("ports.json")]);
+        let process = Process::start(program, &args, &home.path().join("log"));
+        let mut subject = Subject { home, process, mysql: 0, http: 0 };
+        subject.wait_ports()?;
+        Ok(subject)
+    }
+
+    fn wait_ports(&mut self) -> Result<()> {
+        let (begin, file) = (Instant::now(), self.home.path().join("ports.json"));
+        while begin.elapsed() < START_LIMIT && self.process.ended().is_none() {
+            if let Ok(text) = std::fs::read_to_string(&file) {
+                let ports: Value = serde_json::from_str(&text)?;
+                let port = |name: &str| ports[name].as_u64().and_then(|p| u16::try_from(p).ok()).context("a port");
+                (self.mysql, self.http) = (port("mysql")?, port("http")?);
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("tidelake does not listen:\n{}", self.process.printed())
+    }
+
+    /// Port of the MySQL protocol.
+    pub fn mysql_port(&self) -> u16 {
+        self.mysql
+    }
+
+    /// The command line client on it.
+    pub fn client(&self) -> SqlClient {
+        SqlClient::root(self.mysql)
+    }
+
+    /// `GET /api/v1/status`.
+    pub fn status(&self) -> Result<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
+        Ok(ureq::get(&url).call()?.body_mut().read_json()?)
+    }
+
+    /// The most memory it ever had resident, in MiB, as the kernel counts it.
+    pub fn peak_mib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024)
+    }
+}
