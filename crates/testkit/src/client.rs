@@ -30,7 +30,7 @@ impl SqlClient {
     /// If a statement fails, with the server's message.
     #[must_use]
     pub fn batch_text(&self, sql: &str) -> Vec<u8> {
-        self.try_batch_text(sql).unwrap_or_else(|e| panic!("port {}: {sql}\n{e}", self.port))
+        self.try_batch_text(sql).unwrap_or_else(|e| panic!("port {}: {sql:.2000}\n{e}", self.port))
     }
 
     /// As [`batch_text`](Self::batch_text), with the server's message if a statement fails.
