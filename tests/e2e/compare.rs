@@ -9,32 +9,70 @@ const OWN: &str = "'information_schema', 'mysql', 'performance_schema', 'sys'";
 
 /// Compares names and all rows of all tables; panics with everything that differs.
 pub fn assert_same_contents(upstream: &MariaDb, tidelake: &Tidelake) {
-    let list = format!(
-        "SELECT table_schema, table_name FROM information_schema.tables \
-         WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ({OWN})"
-    );
-    let wanted = lines(&upstream.batch_text(&list));
-    let found = lines(&tidelake.latest(&list));
-    assert_eq!(text(&found), text(&wanted), "the lists of tables differ");
-    let wrong: Vec<String> = wanted.iter().filter_map(|row| difference(upstream, tidelake, row)).collect();
+    let wanted = table_names(|sql| upstream.batch_text(sql));
+    let found = table_names(|sql| tidelake.latest(sql));
+    assert_eq!(found, wanted, "the lists of tables differ");
+    let differences = wanted.iter().filter_map(|(schema, table)| {
+        Some(match difference(upstream, tidelake, schema, table)? {
+            Difference::Rows(text) => text,
+            Difference::Refused(error) => format!("{schema}.{table}: {error}"),
+        })
+    });
+    let wrong: Vec<String> = differences.collect();
     assert!(wrong.is_empty(), "{}\nstatus {}\n{}", wrong.join("\n"), tidelake.status(), tidelake.printed());
 }
 
-/// What differs in the table named by a row of `schema TAB table`.
-fn difference(upstream: &MariaDb, tidelake: &Tidelake, row: &[u8]) -> Option<String> {
-    let row = String::from_utf8_lossy(row);
-    let (schema, table) = row.split_once('\t').expect("two columns were asked for");
-    let keys = key_columns(upstream, schema, table);
+/// Database and name of every table that a server has, sorted.
+pub fn table_names(ask: impl Fn(&str) -> Vec<u8>) -> Vec<(String, String)> {
+    let list = format!(
+        "SELECT table_schema, table_name FROM information_schema.tables \
+         WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema NOT IN ({OWN})"
+    );
+    let rows = ask(&list);
+    let mut names: Vec<(String, String)> = String::from_utf8_lossy(&rows)
+        .lines()
+        .map(|row| row.split_once('\t').expect("two columns were asked for"))
+        .map(|(schema, table)| (schema.to_owned(), table.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// How a table here is not as upstream.
+pub enum Difference {
+    /// Other rows: what is missing, what is wrong.
+    Rows(String),
+    /// Not answered, with the reason.
+    Refused(String),
+}
+
+/// Compares `SELECT *` of a table.
+pub fn difference(upstream: &MariaDb, tidelake: &Tidelake, schema: &str, table: &str) -> Option<Difference> {
+    ordered_difference(upstream, tidelake, schema, table, &key_columns(upstream, schema, table))
+}
+
+/// The same without an order of the rows: how text sorts is another matter.
+pub fn unordered_difference(upstream: &MariaDb, tidelake: &Tidelake, schema: &str, table: &str) -> Option<Difference> {
+    ordered_difference(upstream, tidelake, schema, table, &[])
+}
+
+fn ordered_difference(
+    upstream: &MariaDb,
+    tidelake: &Tidelake,
+    schema: &str,
+    table: &str,
+    keys: &[String],
+) -> Option<Difference> {
     let order = if keys.is_empty() { String::new() } else { format!(" ORDER BY {}", keys.join(", ")) };
     let sql = format!("SELECT * FROM {}.{}{order}", quoted(schema), quoted(table));
     let wanted = upstream.batch_text(&format!("SET time_zone = '+00:00'; {sql}"));
     let found = match tidelake.try_latest(&sql) {
         Ok(found) => found,
-        Err(error) => return Some(format!("{schema}.{table}: {error}")),
+        Err(error) => return Some(Difference::Refused(error)),
     };
     // Rows without a key have no order.
     let same = if keys.is_empty() { lines(&wanted) == lines(&found) } else { wanted == found };
-    (!same).then(|| describe(&format!("{schema}.{table}"), &wanted, &found))
+    (!same).then(|| Difference::Rows(describe(&format!("{schema}.{table}"), &wanted, &found)))
 }
 
 fn key_columns(upstream: &MariaDb, schema: &str, table: &str) -> Vec<String> {

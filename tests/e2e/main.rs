@@ -23,6 +23,7 @@ mod freshness;
 mod histories;
 mod interval;
 mod limits;
+mod matrix;
 mod mirror;
 mod network;
 mod schema_changes;

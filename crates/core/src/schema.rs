@@ -126,6 +126,9 @@ pub struct TableDef {
     pub charset: String,
     /// The table's default collation.
     pub collation: String,
+    /// True if `charset` is a guess: the statement did not say it, and the default of the database is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub charset_assumed: bool,
     /// Storage engine on the upstream, for SHOW only.
     #[serde(default)]
     pub engine: String,
@@ -155,6 +158,7 @@ impl TableDef {
             indexes: Vec::new(),
             charset: "utf8mb4".into(),
             collation: "utf8mb4_general_ci".into(),
+            charset_assumed: false,
             engine: "InnoDB".into(),
             comment: String::new(),
             next_column: ColumnId(next),

@@ -20,7 +20,7 @@ pub(super) fn charset_of(collation: &str) -> &str {
 }
 
 /// The default collation of a charset: the session's own choice if it has one, else the server's.
-pub(super) fn default_collation(charset: &str, flavor: ServerFlavor, session: &SessionDefaults) -> String {
+pub(crate) fn default_collation(charset: &str, flavor: ServerFlavor, session: &SessionDefaults) -> String {
     if let Some((_, collation)) = session.charset_collations.iter().find(|(c, _)| usual_name(c) == charset) {
         return usual_name(collation);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidelake_core::{Catalog, SchemaChange, TableDef, TableEntry, TableId, TableName, TableState};
+use tidelake_core::{Catalog, SchemaChange, SourcePosition, TableDef, TableEntry, TableId, TableName, TableState};
 
 use super::alter::{Altered, altered};
 use super::ast::{AlterAction, CreateTable, RawName, Statement};
@@ -165,7 +165,14 @@ impl<'a> Effect<'a> {
 
     /// CREATE TABLE ... LIKE: everything but rows and foreign keys.
     fn like(&self, model: &TableName, name: &TableName) -> Result<TableDef, String> {
-        let entry = self.catalog.visible(model).or_else(|| self.catalog.copying(model));
+        // the definition of a stopped table stands still, that of a copy is from its own place in the stream
+        let after = |from: &SourcePosition| self.context.position.order() > from.order();
+        let known = |e: &&TableEntry| match &e.state {
+            TableState::Live => true,
+            TableState::Copying { from, .. } => after(from),
+            TableState::Stopped { .. } => false,
+        };
+        let entry = self.catalog.visible(model).filter(known).or_else(|| self.catalog.copying(model).filter(known));
         let entry = entry.ok_or_else(|| format!("made LIKE {model}, whose definition is not known"))?;
         let mut def = (*entry.def).clone();
         def.name = name.clone();

@@ -34,14 +34,18 @@ use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableD
 
 pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
 
+pub(crate) use charset::default_collation;
+
 use ast::Statement;
 use cursor::Cursor;
 
 /// What holds in a session where a statement does not say it. `Default` knows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionDefaults {
-    /// The default collation of the current database (`collation_database`), else of the server; `None` if unknown.
+    /// The default collation of the database that the statement is about, else of the server; `None` if unknown.
     pub collation: Option<String>,
+    /// True if `collation` is not known to be the database's.
+    pub collation_assumed: bool,
     /// Default collations of charsets where they differ from the server's usual ones: MariaDB's
     /// `character_set_collations`, MySQL's `default_collation_for_utf8mb4`.
     pub charset_collations: Vec<(String, String)>,

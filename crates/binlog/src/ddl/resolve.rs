@@ -98,6 +98,7 @@ impl Resolver<'_> {
             indexes,
             charset,
             collation,
+            charset_assumed: !self.shown && said == (None, None) && self.session.collation_assumed,
             engine: create.options.engine.clone().unwrap_or_else(|| "InnoDB".into()),
             comment: create.options.comment.clone().unwrap_or_default(),
             next_column,

@@ -21,13 +21,16 @@ const MAX_PACKET: usize = 1 << 30;
 const SESSION: &str = "SET NAMES utf8mb4, SESSION character_set_results = NULL, SESSION time_zone = '+00:00', \
     SESSION sql_mode = 'ALLOW_INVALID_DATES', SESSION sql_quote_show_create = 1, SESSION sql_select_limit = DEFAULT, \
     SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600, SESSION wait_timeout = 86400, \
-    SESSION transaction_isolation = 'REPEATABLE-READ', SESSION autocommit = 1";
+    SESSION autocommit = 1";
 
-/// The same for MariaDB, which named the isolation differently before 11.1.
+/// The same for MariaDB.
 const SESSION_MARIADB: &str = "SET NAMES utf8mb4, SESSION character_set_results = NULL, SESSION time_zone = '+00:00', \
     SESSION sql_mode = 'ALLOW_INVALID_DATES', SESSION sql_quote_show_create = 1, SESSION sql_select_limit = DEFAULT, \
     SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600, SESSION wait_timeout = 86400, \
-    SESSION max_statement_time = 0, SESSION tx_isolation = 'REPEATABLE-READ', SESSION autocommit = 1";
+    SESSION max_statement_time = 0, SESSION autocommit = 1";
+
+/// A statement of its own: the variable has three names over the servers' versions.
+const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
 /// Opens connections to one upstream.
 #[derive(Debug)]
@@ -83,7 +86,9 @@ impl Connector {
             conn.query_first("SELECT VERSION()").await.map_err(|e| self.error("ask for the version", &e))?;
         let mariadb = version.is_some_and(|v| v.to_ascii_lowercase().contains("mariadb"));
         let session = if mariadb { SESSION_MARIADB } else { SESSION };
-        conn.query_drop(session).await.map_err(|e| self.error("set up the session", &e))?;
+        for statement in [session, ISOLATION] {
+            conn.query_drop(statement).await.map_err(|e| self.error("set up the session", &e))?;
+        }
         Ok(conn)
     }
 

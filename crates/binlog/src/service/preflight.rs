@@ -194,6 +194,12 @@ async fn replication_finding(connector: &Connector, server: &UpstreamServer, hea
     }
 }
 
+/// True if row events name their columns.
+async fn names_columns(conn: &mut Conn) -> bool {
+    let value: Result<Option<String>, _> = conn.query_first("SELECT @@GLOBAL.binlog_row_metadata").await;
+    value.is_ok_and(|v| v.is_some_and(|v| v.eq_ignore_ascii_case("FULL")))
+}
+
 async fn table_findings(
     connector: &Connector,
     conn: &mut Conn,
@@ -206,7 +212,9 @@ async fn table_findings(
     let mut findings = Vec::new();
     let versioned: Vec<String> =
         listed.iter().filter(|t| t.kind == TableType::SystemVersioned).map(|t| t.name.to_string()).collect();
-    findings.extend(checks::system_versioned(&versioned));
+    if !versioned.is_empty() && !names_columns(conn).await {
+        findings.extend(checks::system_versioned(&versioned));
+    }
     let silent = server.flavor == ServerFlavor::MariaDb || server.version < (9, 0, 0);
     let (mut refused, mut cascading) = (Vec::new(), Vec::new());
     for table in listed {

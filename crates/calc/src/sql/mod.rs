@@ -26,6 +26,7 @@ mod running;
 mod session;
 mod show;
 mod snapshot;
+mod stars;
 mod table;
 #[cfg(test)]
 mod tests;

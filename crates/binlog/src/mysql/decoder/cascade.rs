@@ -26,12 +26,37 @@ pub(super) struct Cascade {
     on_update: bool,
     /// The parent's columns that are referred to.
     parent_columns: Vec<String>,
+    /// Tables that a change of the child's rows can reach in turn, at any depth.
+    descendants: Vec<TableId>,
 }
 
 /// The acting foreign keys of the catalog's tables on `parent`.
 pub(super) fn cascades_of(parent: &TableName, catalog: &Catalog) -> Arc<[Cascade]> {
+    let mut cascades = direct(parent, catalog);
+    for cascade in &mut cascades {
+        cascade.descendants = descendants(cascade.child, catalog);
+    }
+    cascades.into()
+}
+
+fn direct(parent: &TableName, catalog: &Catalog) -> Vec<Cascade> {
     let tables = catalog.tables.values();
     tables.flat_map(|e| e.def.indexes.iter().filter_map(|i| cascade(&i.sql, &e.def, parent))).collect()
+}
+
+/// Every table below `child`: what its foreign keys do exactly is not asked, it is stopped anyway.
+pub(super) fn descendants(child: TableId, catalog: &Catalog) -> Vec<TableId> {
+    let (mut found, mut next) = (Vec::new(), vec![child]);
+    while let Some(table) = next.pop() {
+        let Some(entry) = catalog.tables.get(&table) else { continue };
+        for below in direct(&entry.def.name, catalog).into_iter().map(|c| c.child) {
+            if below != child && !found.contains(&below) {
+                found.push(below);
+                next.push(below);
+            }
+        }
+    }
+    found
 }
 
 /// Reads ``CONSTRAINT `c` FOREIGN KEY (`a`) REFERENCES [`db`.]`t` (`b`) ON DELETE ...``, as the catalog keeps it.
@@ -57,6 +82,7 @@ fn cascade(sql: &str, child: &TableDef, parent: &TableName) -> Option<Cascade> {
         on_delete,
         on_update,
         parent_columns: identifiers(columns),
+        descendants: Vec::new(),
     })
 }
 
@@ -90,7 +116,9 @@ impl BinlogDecoder {
                      table's rows ({})",
                     current.place()
                 );
-                self.stop(cascade.child, reason, current)?;
+                for table in std::iter::once(&cascade.child).chain(&cascade.descendants) {
+                    self.stop(*table, reason.clone(), current)?;
+                }
             }
         }
         Ok(())

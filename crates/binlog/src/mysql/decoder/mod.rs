@@ -7,8 +7,8 @@
 //!
 //! Limits, each of which stops the table with a reason, never silently:
 //! - row images must be FULL (not MINIMAL, NOBLOB, FULL_NODUP), JSON whole (no PARTIAL_UPDATE_ROWS), changes in row events
-//!   (no statement format; a statement through a view is not seen, so keep `binlog_format=ROW`);
-//! - MariaDB leaves generated columns, virtual and stored, out of UPDATE images: the new row cannot be known;
+//!   (no statement format; what triggers do in statement format is not seen, so keep `binlog_format=ROW`);
+//! - some MariaDB versions leave generated columns, virtual and stored, out of images: the new row cannot be known;
 //! - charset `filename`, and bytes that are no UTF-8 in a utf8 column;
 //! - system-versioned tables are read as their current rows, if the upstream logs column names
 //!   (`binlog_row_metadata=FULL`).
@@ -17,6 +17,7 @@
 
 mod cascade;
 pub mod port;
+mod sessions;
 mod statements;
 mod stop;
 mod tables;
@@ -28,9 +29,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidelake_core::ports::{BufferedPayload, BufferedTransaction, TransactionDecoder};
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, TableName, TableState};
+use tidelake_core::{
+    Catalog, CommitSeq, DecodedStep, Error, RESYNC, Result, SourcePosition, TableId, TableName, TableState,
+};
 
 pub use self::port::DdlInterpreter;
+use self::sessions::Sessions;
 use self::tables::MappedTables;
 use self::undo::UndoLog;
 use super::compressed::MAX_EVENT;
@@ -61,6 +65,7 @@ pub struct BinlogDecoder {
     steps: Vec<DecodedStep>,
     /// Bytes of the row images in `steps`.
     step_bytes: usize,
+    sessions: Sessions,
 }
 
 /// The transaction being decoded.
@@ -110,6 +115,7 @@ impl BinlogDecoder {
             writers: BTreeMap::new(),
             steps: Vec::new(),
             step_bytes: 0,
+            sessions: Sessions::default(),
         }
     }
 
@@ -190,7 +196,7 @@ impl BinlogDecoder {
         for target in mapped.active() {
             let place = current.place();
             let reason = format!(
-                "a row event with partial JSON ({place}): set binlog_row_value_options='' on the upstream (globally, and in every session)"
+                "{RESYNC} a row event with partial JSON ({place}): set binlog_row_value_options='' on the upstream (globally, and in every session)"
             );
             self.stop(target.table(), reason, current)?;
         }

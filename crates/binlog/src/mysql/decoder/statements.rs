@@ -1,12 +1,12 @@
 //! QUERY events: DDL changes the catalog; a statement that changes rows without row events stops the tables it names.
 
 use bytes::Bytes;
-use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableName};
 
+use super::cascade::descendants;
 use super::port::{DdlContext, DdlOutcome};
+use super::sessions::unquoted;
 use super::{BinlogDecoder, Current, UnknownTables};
-use crate::ddl::SessionDefaults;
 use crate::mysql::collation;
 use crate::mysql::query::{QueryEvent, QueryForm};
 use crate::mysql::rows::charset::Charset;
@@ -30,6 +30,8 @@ impl BinlogDecoder {
 
     fn on_ddl(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
+        let session = self.sessions.defaults(&sql, query, current.flavor());
+        self.sessions.note(&sql, query, current.flavor(), current.catalog);
         let (decoder, catalog) = (&*self, &*current.catalog);
         let has = |database: &str| catalog.tables.values().any(|entry| entry.def.name.database == database);
         let wanted = |name: &TableName| match name.table.as_str() {
@@ -40,7 +42,7 @@ impl BinlogDecoder {
             database: &query.database,
             flavor: current.flavor(),
             sql_mode: query.sql_mode,
-            session: &session_of(query, current.flavor()),
+            session: &session,
             position: current.position,
             wanted: &wanted,
         };
@@ -75,16 +77,24 @@ impl BinlogDecoder {
 
     fn on_dml(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
-        for name in named_tables(&sql, &query.database, current.catalog) {
-            if !self.follows(&name, current.catalog) {
-                continue;
-            }
-            let entries: Vec<_> = current.catalog.tables.values().filter(|e| e.def.name == name).collect();
-            let ids: Vec<_> = entries.iter().map(|e| e.def.id).collect();
-            for id in ids {
+        let target = single_target(&sql, &query.database);
+        if target.as_ref().is_some_and(|t| !self.follows(t, current.catalog) || self.sessions.is_temporary(t)) {
+            return Ok(());
+        }
+        let mut names = named_tables(target.as_ref(), &sql, current.catalog);
+        // a view, or a function: nobody here knows the tables behind it
+        let behind = names.is_empty();
+        if behind {
+            names = current.catalog.tables.values().map(|e| e.def.name.clone()).collect();
+        }
+        let what = if behind { ", through a view or a function perhaps" } else { "" };
+        names.retain(|n| self.follows(n, current.catalog));
+        for name in names {
+            let entries = current.catalog.tables.values().filter(|e| e.def.name == name);
+            for id in entries.map(|e| e.def.id).collect::<Vec<_>>() {
                 let reason = format!(
-                    "{RESYNC} a statement changed rows without row events ({}): set binlog_format=ROW on the upstream \
-                     (globally, and in every session)",
+                    "{RESYNC} a statement changed rows without row events{what} ({}): set binlog_format=ROW on the \
+                     upstream (globally, and in every session)",
                     current.place()
                 );
                 self.stop(id, reason, current)?;
@@ -92,35 +102,6 @@ impl BinlogDecoder {
         }
         Ok(())
     }
-}
-
-/// What the event tells about defaults of the session.
-fn session_of(query: &QueryEvent<'_>, flavor: ServerFlavor) -> SessionDefaults {
-    let named = |id: u16| collation::name(id).map(str::to_owned);
-    let mut charset_collations: Vec<(String, String)> = Vec::new();
-    charset_collations.extend(query.default_utf8mb4.and_then(named).map(|name| ("utf8mb4".to_owned(), name)));
-    for (charset, default) in &query.charset_collations {
-        if let (Some(charset), Some(default)) = (collation::charset(*charset), named(*default)) {
-            charset_collations.push((charset.to_owned(), default));
-        }
-    }
-    SessionDefaults {
-        collation: query.database_collation.or(query.server).and_then(named),
-        charset_collations,
-        implicit_timestamps: query.implicit_timestamps(flavor),
-        utc_offset_seconds: query.time_zone.as_deref().and_then(offset_of),
-    }
-}
-
-/// Seconds east of UTC of a fixed time zone such as `+05:30`; `None` for `SYSTEM` and named ones.
-fn offset_of(time_zone: &str) -> Option<i32> {
-    let (sign, digits) = match time_zone.as_bytes().first()? {
-        b'+' => (1, &time_zone[1..]),
-        b'-' => (-1, &time_zone[1..]),
-        _ => return (time_zone == "UTC").then_some(0),
-    };
-    let (hours, minutes) = digits.split_once(':')?;
-    Some(sign * (hours.parse::<i32>().ok()?.checked_mul(3600)? + minutes.parse::<i32>().ok()?.checked_mul(60)?))
 }
 
 /// The statement as UTF-8, by the charset of the client that sent it.
@@ -133,15 +114,17 @@ fn text_of(query: &QueryEvent<'_>) -> String {
     }
 }
 
-/// The tables that a statement may change: the one it names at the place of its target, else every table of the catalog
-/// whose name occurs in it.
-fn named_tables(sql: &str, database: &str, catalog: &Catalog) -> Vec<TableName> {
-    if let Some(target) = single_target(sql, database) {
-        return vec![target];
-    }
-    let text = sql.to_lowercase();
+/// The tables of the catalog that a statement may change: the one it names at the place of its target and those below it
+/// by foreign keys, else every one whose name occurs in it. None: what it changes is not in the catalog.
+fn named_tables(target: Option<&TableName>, sql: &str, catalog: &Catalog) -> Vec<TableName> {
     let names = catalog.tables.values().map(|e| &e.def.name);
-    names.filter(|n| text.contains(&n.table.to_lowercase())).cloned().collect()
+    let Some(target) = target else {
+        let text = sql.to_lowercase();
+        return names.filter(|n| text.contains(&n.table.to_lowercase())).cloned().collect();
+    };
+    let Some(entry) = catalog.tables.values().find(|e| e.def.name == *target) else { return Vec::new() };
+    let below = descendants(entry.def.id, catalog).into_iter().filter_map(|id| catalog.tables.get(&id));
+    std::iter::once(target.clone()).chain(below.map(|e| e.def.name.clone())).collect()
 }
 
 /// The target of `INSERT INTO t`, `REPLACE INTO t`, `UPDATE t SET`, `DELETE FROM t [WHERE]`; `None` for other forms.
@@ -171,11 +154,4 @@ fn single_target(sql: &str, database: &str) -> Option<TableName> {
         _ => true,
     };
     single.then(|| TableName::new(database, table))
-}
-
-fn unquoted(word: &str) -> String {
-    match word.strip_prefix('`').and_then(|w| w.strip_suffix('`')) {
-        Some(inner) => inner.replace("``", "`"),
-        None => word.to_owned(),
-    }
 }

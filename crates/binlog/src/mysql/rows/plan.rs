@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidelake_core::TableDef;
+use tidelake_core::{ColumnDef, RESYNC, TableDef};
 
 use super::bit;
 use super::column::{ColumnPlan, null_refused};
@@ -31,15 +31,23 @@ impl TablePlan {
         let count = map.columns.len() - if versioned { 2 } else { 0 };
         if count != def.columns.len() {
             return Err(format!(
-                "the bin log's rows have {count} columns, the replica's table has {}",
+                "{RESYNC} the bin log's rows have {count} columns, the replica's table has {}",
                 def.columns.len()
             ));
         }
         if let Some(names) = &map.names {
             let other = names.iter().zip(&def.columns).find(|(n, c)| n.to_lowercase() != c.name.to_lowercase());
             if let Some((there, here)) = other {
-                return Err(format!("column {} of the replica is {there} in the bin log", here.name));
+                return Err(format!("{RESYNC} column {} of the replica is {there} in the bin log", here.name));
             }
+        }
+        if def.charset_assumed
+            && let Some(column) = unknown_charset(map, def)
+        {
+            return Err(format!(
+                "{RESYNC} column {column} is in the default charset of its database, which this bin log does not tell \
+                 (binlog_row_metadata=MINIMAL or FULL would)"
+            ));
         }
         let wire = map.columns.iter().zip(&map.unsigned).zip(&map.collations);
         let columns = wire
@@ -60,7 +68,9 @@ impl TablePlan {
             return Err(format!("row images of {columns} columns, the table has {wanted}"));
         }
         if self.versioned && !(bit(present, columns - 1) && bit(present, columns - 2)) {
-            return Err("a row image of a system-versioned table without its period: set binlog_row_image=FULL".into());
+            return Err(
+                "{RESYNC} a row image of a system-versioned table without its period: set binlog_row_image=FULL".into(),
+            );
         }
         for (i, column) in self.def.columns.iter().enumerate() {
             if bit(present, i) {
@@ -75,12 +85,11 @@ impl TablePlan {
             let name = &column.name;
             if generated {
                 return Err(format!(
-                    "the upstream left the generated column {name} out of a row image, and its value cannot be derived: \
-                     exclude the table, or make {name} an ordinary column"
+                    "{RESYNC} the upstream left the generated column {name} out of a row image, and only it knows the value"
                 ));
             }
             return Err(format!(
-                "column {name} is missing in a row image: set binlog_row_image=FULL on the upstream (globally, and in every session)"
+                "{RESYNC} column {name} is missing in a row image: set binlog_row_image=FULL on the upstream (globally, and in every session)"
             ));
         }
         Ok(())
@@ -126,6 +135,13 @@ impl TablePlan {
         let row_end = r.bytes(PERIOD_BYTES)?;
         Ok(if ENDS.contains(&row_end) { Image::Current } else { Image::History })
     }
+}
+
+/// A text column whose charset is neither declared nor logged.
+fn unknown_charset<'a>(map: &TableMap, def: &'a TableDef) -> Option<&'a str> {
+    let unknown = |c: &ColumnDef| c.ty.is_text() && c.ty.charset.as_deref() == Some(def.charset.as_str());
+    let mut columns = def.columns.iter().zip(&map.collations);
+    columns.find(|(c, logged)| logged.is_none() && unknown(c)).map(|(c, _)| c.name.as_str())
 }
 
 /// What an image of a system-versioned table is of. Images of other tables are `Current`.

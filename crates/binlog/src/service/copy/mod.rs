@@ -27,7 +27,7 @@ use super::Shared;
 use super::backoff::Backoff;
 use super::history;
 use super::server::UpstreamServer;
-use super::tables::{self, ListedTable, TableType};
+use super::tables::{self, ListedTable};
 use job::{Job, JobEnd};
 
 /// How often the catalog is looked at, while something is being copied and after.
@@ -145,13 +145,8 @@ impl Coordinator {
         self.upstream = Some((conn, server));
         wait::covered(&*self.buffer, &*self.engine, &head).await?;
         let catalog = self.catalog()?;
-        let versioned = listed.iter().filter(|t| t.kind == TableType::SystemVersioned);
-        for table in versioned {
-            let what = "system-versioned tables cannot be copied: leave it out with --tables '...,!database.table'";
-            self.shared.note_problem(Some(&table.name), Some(what.to_owned()));
-        }
         self.drop_unwanted(&catalog, &listed).await?;
-        let listed: Vec<TableName> = listed.into_iter().filter(|t| t.kind == TableType::Base).map(|t| t.name).collect();
+        let listed: Vec<TableName> = listed.into_iter().map(|t| t.name).collect();
         self.forget_wishes(&listed);
         let wishes = &self.shared.wishes;
         let is_due = |name: &TableName| is_missing(&catalog, name) || wishes.is_waiting(name);

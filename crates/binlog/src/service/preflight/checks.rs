@@ -236,8 +236,8 @@ pub(super) fn system_versioned(names: &[String]) -> Option<Finding> {
     (!names.is_empty()).then(|| {
         Finding::error(
             format!("system-versioned tables are wanted: {}", shortened(names)),
-            "their row events contain history rows, which are not told apart yet",
-            "leave them out with --tables '...,!database.table'",
+            "their row events contain history rows, which are told apart only if the events name their columns",
+            "SET GLOBAL binlog_row_metadata = 'FULL'; or leave them out with --tables '...,!database.table'",
         )
     })
 }
