@@ -214,13 +214,16 @@ impl MariaDb {
         let mut words = self.options.kind.command();
         let program = PathBuf::from(words.remove(0));
         words.append(&mut args);
+        let pid_file = self.home.path().join("pid");
+        drop(std::fs::remove_file(&pid_file));
         let mut process = Process::start(&program, &words, &self.log_file());
         let begin = Instant::now();
         while begin.elapsed() < START_LIMIT {
             if process.ended().is_some() {
                 return Some(false);
             }
-            if greets(self.port) {
+            // the pid file tells that it is ours: another process may have taken the port
+            if pid_file.is_file() && greets(self.port) {
                 self.process = Some(process);
                 return Some(true);
             }

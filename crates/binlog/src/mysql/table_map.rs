@@ -187,6 +187,8 @@ pub struct TableMap {
     pub unsigned: Vec<Option<bool>>,
     /// For each column: its collation; `None` if the event does not tell or the column is no CHAR, VARCHAR, TEXT or BLOB.
     pub collations: Vec<Option<u16>>,
+    /// True if the event tells collations at all.
+    pub tells_collations: bool,
     /// Column names, if the event has them (`binlog_row_metadata=FULL`).
     pub names: Option<Vec<String>>,
 }
@@ -208,7 +210,8 @@ impl TableMap {
         let columns = kinds.iter().map(|k| WireType::parse(*k, &mut meta)).collect::<Parsed<Vec<_>>>()?;
         r.bytes(count.div_ceil(8))?; // which columns may be NULL: the catalog knows
         let (unsigned, collations) = (vec![None; count], vec![None; count]);
-        let mut map = TableMap { id, database, table, unsigned, collations, columns, names: None };
+        let mut map =
+            TableMap { id, database, table, unsigned, collations, columns, tells_collations: false, names: None };
         map.read_optional(r)?;
         Ok(map)
     }
@@ -224,6 +227,7 @@ impl TableMap {
     fn read_optional(&mut self, mut r: Reader<'_>) -> Parsed<()> {
         while !r.is_empty() {
             let (field, value) = (r.u8()?, r.lenenc_bytes()?);
+            self.tells_collations |= matches!(field, 2 | 3);
             match field {
                 1 => self.read_signedness(value),
                 2 => self.read_default_collation(value)?,

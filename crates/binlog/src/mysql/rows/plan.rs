@@ -42,6 +42,7 @@ impl TablePlan {
             }
         }
         if def.charset_assumed
+            && !map.tells_collations
             && let Some(column) = unknown_charset(map, def)
         {
             return Err(format!(
