@@ -1,8 +1,8 @@
 //! A running server as a source: its bin log over a replication connection, its tables over ordinary ones.
 //!
-//! Rooms: `url`(self) and connections (`connect`, `server`); [`mod@preflight`] asks whether the upstream is set up
+//! Rooms: `url` and connections (`connect`, `server`); `preflight` asks whether the upstream is set up
 //! as Tidelake needs it; `stream` follows the bin log into the Data Buffer (`wire`, `append`, `history`);
-//! `copy` brings in the rows that were there before; [`mod@verify`] compares them with the upstream's. MariaDB since 10.3 and MySQL since 5.6 are read; where only
+//! `copy` brings in the rows that were there before; `verify` compares them with the upstream's. MariaDB since 10.3 and MySQL since 5.6 are read; where only
 //! MariaDB can do something exactly, MySQL does it in a slower way or is refused, never approximately.
 
 mod append;
