@@ -10,6 +10,8 @@ use super::reader::{Malformed, Parsed, Reader};
 /// A parsed QUERY (2), QUERY_COMPRESSED (165) or EXECUTE_LOAD_QUERY (18) event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryEvent<'a> {
+    /// The upstream's id of the session.
+    pub session: u32,
     /// The session's default database; empty without.
     pub database: Cow<'a, str>,
     /// Bytes of the statement, in the charset of `client`.
@@ -81,9 +83,10 @@ impl<'a> QueryEvent<'a> {
 
     fn parse_capped(body: &'a [u8], form: QueryForm, cap: u64, prefix: bool) -> Parsed<QueryEvent<'a>> {
         let mut r = Reader::new(body);
-        r.bytes(8)?; // thread id, execution time
+        let session = r.u32()?;
+        r.bytes(4)?; // execution time
         let database_len = usize::from(r.u8()?);
-        let mut event = QueryEvent { error_code: r.u16()?, ..QueryEvent::default() };
+        let mut event = QueryEvent { session, error_code: r.u16()?, ..QueryEvent::default() };
         let vars_len = usize::from(r.u16()?);
         if form == QueryForm::Load {
             r.bytes(13)?;

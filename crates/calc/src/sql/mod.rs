@@ -26,7 +26,6 @@ mod running;
 mod session;
 mod show;
 mod snapshot;
-mod stars;
 mod table;
 #[cfg(test)]
 mod tests;

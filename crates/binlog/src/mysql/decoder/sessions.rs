@@ -19,8 +19,8 @@ use crate::mysql::statement::Words;
 pub(super) struct Sessions {
     /// Default collations of databases.
     databases: BTreeMap<String, String>,
-    /// Temporary tables, which are nobody's but their session's: seen in statement format only.
-    temporary: BTreeSet<TableName>,
+    /// Temporary tables, each its session's own (seen in statement format only). A session that ends drops its own.
+    temporary: BTreeSet<(u32, TableName)>,
 }
 
 impl Sessions {
@@ -34,9 +34,9 @@ impl Sessions {
         session
     }
 
-    /// True for the name of a temporary table.
-    pub(super) fn is_temporary(&self, name: &TableName) -> bool {
-        self.temporary.contains(name)
+    /// True for the name of a temporary table of this session.
+    pub(super) fn is_temporary(&self, session: u32, name: &TableName) -> bool {
+        self.temporary.contains(&(session, name.clone()))
     }
 
     /// Learns from a statement.
@@ -48,7 +48,14 @@ impl Sessions {
             words.next();
         }
         match (verb.as_str(), words.next().unwrap_or_default().to_ascii_uppercase().as_str()) {
-            ("CREATE", "TEMPORARY") => drop(created(words, &query.database).map(|name| self.temporary.insert(name))),
+            ("CREATE", "TEMPORARY") => {
+                self.temporary.extend(created(words, &query.database).map(|name| (query.session, name)));
+            }
+            ("DROP", "TEMPORARY") => {
+                for name in dropped(words, &query.database) {
+                    self.temporary.remove(&(query.session, name));
+                }
+            }
             ("CREATE", "DATABASE" | "SCHEMA") => {
                 let guarded = skip_existence(&mut words);
                 let Some(name) = words.next().map(unquoted) else { return };
@@ -93,6 +100,23 @@ fn created(mut words: std::iter::Peekable<Words<'_>>, database: &str) -> Option<
         Some(_) => TableName::new(first, unquoted(words.next()?)),
         None => TableName::new(database, first),
     })
+}
+
+/// The tables behind `TABLE [IF EXISTS]`.
+fn dropped(mut words: std::iter::Peekable<Words<'_>>, database: &str) -> Vec<TableName> {
+    let mut names = Vec::new();
+    words.next();
+    skip_existence(&mut words);
+    while let Some(first) = words.next() {
+        match words.next_if(|w| *w == ".").and_then(|_| words.next()) {
+            Some(table) => names.push(TableName::new(unquoted(first), unquoted(table))),
+            None => names.push(TableName::new(database, unquoted(first))),
+        }
+        if words.next_if(|w| *w == ",").is_none() {
+            break;
+        }
+    }
+    names
 }
 
 /// The database in which a CREATE TABLE makes its table.
@@ -198,9 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn temporary_tables_are_known_by_name() {
-        let sessions = learned(&["CREATE TEMPORARY TABLE IF NOT EXISTS `t 1` (x INT)"]);
-        assert!(sessions.is_temporary(&TableName::new("d", "t 1")));
-        assert!(!sessions.is_temporary(&TableName::new("d", "t")));
+    fn temporary_tables_are_their_session_s_until_dropped() {
+        let created = "CREATE TEMPORARY TABLE IF NOT EXISTS `t 1` (x INT)";
+        let name = TableName::new("d", "t 1");
+        let sessions = learned(&[created]);
+        assert!(sessions.is_temporary(0, &name));
+        assert!(!sessions.is_temporary(1, &name), "another session's table of that name is a real one");
+        assert!(!sessions.is_temporary(0, &TableName::new("d", "t")));
+        // what a server logs for a session that ends
+        let sessions = learned(&[created, "DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `d`.`u`,`t 1`"]);
+        assert!(!sessions.is_temporary(0, &name));
     }
 }

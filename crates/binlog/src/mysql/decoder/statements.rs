@@ -78,7 +78,11 @@ impl BinlogDecoder {
     fn on_dml(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
         let sql = text_of(query);
         let target = single_target(&sql, &query.database);
-        if target.as_ref().is_some_and(|t| !self.follows(t, current.catalog) || self.sessions.is_temporary(t)) {
+        // A temporary table's name may be a real table's too: then the real one is taken to be meant.
+        let is_temporary = |t: &TableName| {
+            self.sessions.is_temporary(query.session, t) && current.catalog.tables.values().all(|e| e.def.name != *t)
+        };
+        if target.as_ref().is_some_and(|t| !self.follows(t, current.catalog) || is_temporary(t)) {
             return Ok(());
         }
         let mut names = named_tables(target.as_ref(), &sql, current.catalog);

@@ -1,8 +1,8 @@
 //! INVISIBLE columns: `*` leaves them out.
 
 use datafusion::sql::sqlparser::ast::{
-    ExceptSelectItem, Ident, ObjectName, ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    TableFactor, TableWithJoins,
+    ExceptSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 use tidelake_core::{TableDef, TableName};
 
@@ -10,10 +10,18 @@ use super::Rewriter;
 use crate::session::SqlError;
 use crate::sql::error::unsupported;
 
-/// A table of the FROM clause: the name it goes by, and its columns.
-struct Source<'a> {
-    alias: String,
-    def: &'a TableDef,
+/// What a FROM clause names.
+#[derive(Default)]
+struct Sources {
+    all: Vec<Source>,
+    /// Every item has a name, and no join merges columns: `*` is `a.*, b.*`.
+    plain: bool,
+}
+
+/// A table, or a subquery with a name (which hides nothing: its own `*` did).
+struct Source {
+    name: ObjectName,
+    hidden: Vec<String>,
 }
 
 fn parts(name: &ObjectName) -> Vec<&str> {
@@ -29,71 +37,101 @@ fn hidden(def: &TableDef) -> Vec<String> {
 }
 
 impl Rewriter<'_> {
-    /// Takes invisible columns out of the stars of a SELECT.
+    /// Takes invisible columns out of the stars of a SELECT. A bare star over several items becomes a star for each, so
+    /// that a name hidden in one is still shown by another.
     pub(super) fn hide_invisible(&self, select: &mut Select) -> Result<(), SqlError> {
-        let mut sources = Vec::new();
+        let mut sources = Sources { plain: true, ..Sources::default() };
         for table in &select.from {
             self.sources(table, &mut sources);
         }
-        if sources.iter().all(|s| hidden(s.def).is_empty()) {
+        if sources.all.iter().all(|s| s.hidden.is_empty()) {
             return Ok(());
         }
-        for item in &mut select.projection {
+        for item in std::mem::take(&mut select.projection) {
             match item {
-                SelectItem::Wildcard(options) => options.opt_except = except(hidden_of_all(&sources)?),
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                    let alias = parts(name).pop().unwrap_or_default();
-                    let source = sources.iter().find(|s| s.alias == alias);
-                    options.opt_except = except(source.map(|s| hidden(s.def)).unwrap_or_default());
+                SelectItem::Wildcard(options) if sources.all.len() == 1 && sources.plain => {
+                    select.projection.push(SelectItem::Wildcard(without(options, &sources.all[0].hidden)));
                 }
-                _ => {}
+                SelectItem::Wildcard(options) if sources.plain => {
+                    select.projection.extend(sources.all.iter().map(|s| star_of(s.name.clone(), &options, &s.hidden)));
+                }
+                SelectItem::Wildcard(_) => {
+                    return Err(unsupported(
+                        "* over USING, NATURAL or an item without a name, where a table has INVISIBLE columns; name \
+                         the columns",
+                    ));
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    let alias = parts(&name).pop().map(str::to_lowercase);
+                    let is_it = |s: &&Source| parts(&s.name).pop().map(str::to_lowercase) == alias;
+                    let hidden = sources.all.iter().find(is_it).map_or(&[][..], |s| &s.hidden);
+                    select.projection.push(star_of(name, &options, hidden));
+                }
+                other => select.projection.push(other),
             }
         }
         Ok(())
     }
 
-    fn sources<'t>(&'t self, table: &TableWithJoins, into: &mut Vec<Source<'t>>) {
-        let factors = std::iter::once(&table.relation).chain(table.joins.iter().map(|j| &j.relation));
-        for factor in factors {
-            match factor {
-                TableFactor::Table { name, alias, .. } => {
-                    let parts = parts(name);
-                    let (database, table) = match parts.as_slice() {
-                        [table] if self.ctes.iter().any(|cte| cte == table) => continue,
-                        [table] => (self.scene.database.unwrap_or_default(), *table),
-                        [database, table] => (*database, *table),
-                        _ => continue,
-                    };
-                    if let Some(entry) = self.scene.catalog.visible(&TableName::new(database, table)) {
-                        let alias = alias.as_ref().map_or(table, |a| a.name.value.as_str()).to_owned();
-                        into.push(Source { alias, def: &entry.def });
-                    }
-                }
-                TableFactor::NestedJoin { table_with_joins, .. } => self.sources(table_with_joins, into),
-                _ => {}
-            }
+    fn sources(&self, table: &TableWithJoins, into: &mut Sources) {
+        self.source(&table.relation, into);
+        for join in &table.joins {
+            self.source(&join.relation, into);
+            into.plain &= !merges(&join.join_operator);
         }
     }
-}
 
-/// The hidden columns of all tables, if no other table shows a column of such a name.
-fn hidden_of_all(sources: &[Source]) -> Result<Vec<String>, SqlError> {
-    let mut names: Vec<String> = sources.iter().flat_map(|s| hidden(s.def)).collect();
-    names.sort();
-    names.dedup();
-    let shown =
-        |s: &Source| s.def.columns.iter().filter(|c| !c.invisible).map(|c| c.name.to_lowercase()).collect::<Vec<_>>();
-    let mut visible = sources.iter().flat_map(shown);
-    match visible.find(|name| names.contains(name)) {
-        Some(name) => Err(unsupported(format!(
-            "* where column {name} is INVISIBLE in one table and shown in another; name the columns"
-        ))),
-        None => Ok(names),
+    fn source(&self, factor: &TableFactor, into: &mut Sources) {
+        match factor {
+            TableFactor::Table { name, alias, .. } => {
+                let hidden = self.hidden_in(name);
+                let name = alias.as_ref().map_or_else(|| name.clone(), |a| ObjectName::from(vec![a.name.clone()]));
+                into.all.push(Source { name, hidden });
+            }
+            TableFactor::Derived { alias: Some(alias), .. } => {
+                into.all.push(Source { name: ObjectName::from(vec![alias.name.clone()]), hidden: Vec::new() });
+            }
+            TableFactor::NestedJoin { table_with_joins, .. } => self.sources(table_with_joins, into),
+            _ => into.plain = false,
+        }
+    }
+
+    fn hidden_in(&self, name: &ObjectName) -> Vec<String> {
+        let (database, table) = match parts(name).as_slice() {
+            [table] if self.ctes.iter().any(|cte| cte == table) => return Vec::new(),
+            [table] => (self.scene.database.unwrap_or_default(), *table),
+            [database, table] => (*database, *table),
+            _ => return Vec::new(),
+        };
+        self.scene.catalog.visible(&TableName::new(database, table)).map(|e| hidden(&e.def)).unwrap_or_default()
     }
 }
 
-fn except(names: Vec<String>) -> Option<ExceptSelectItem> {
-    let mut names = names.into_iter().map(|n| Ident::with_quote('`', n));
-    let first_element = names.next()?;
-    Some(ExceptSelectItem { first_element, additional_elements: names.collect() })
+fn star_of(name: ObjectName, options: &WildcardAdditionalOptions, hidden: &[String]) -> SelectItem {
+    let kind = SelectItemQualifiedWildcardKind::ObjectName(name);
+    SelectItem::QualifiedWildcard(kind, without(options.clone(), hidden))
+}
+
+fn without(mut options: WildcardAdditionalOptions, hidden: &[String]) -> WildcardAdditionalOptions {
+    let mut names = hidden.iter().map(|n| Ident::with_quote('`', n));
+    if let Some(first_element) = names.next() {
+        options.opt_except = Some(ExceptSelectItem { first_element, additional_elements: names.collect() });
+    }
+    options
+}
+
+fn merges(operator: &JoinOperator) -> bool {
+    let constraint = match operator {
+        JoinOperator::Join(c)
+        | JoinOperator::Inner(c)
+        | JoinOperator::Left(c)
+        | JoinOperator::LeftOuter(c)
+        | JoinOperator::Right(c)
+        | JoinOperator::RightOuter(c)
+        | JoinOperator::CrossJoin(c)
+        | JoinOperator::StraightJoin(c)
+        | JoinOperator::FullOuter(c) => c,
+        _ => return true,
+    };
+    matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural)
 }

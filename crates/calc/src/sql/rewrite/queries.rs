@@ -108,8 +108,8 @@ impl Rewriter<'_> {
             self.table(table)?;
         }
         having::without_groups(select);
-        self.hide_invisible(select)?;
         self.name_items(select);
+        self.hide_invisible(select)?;
         if let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by {
             if modifiers.iter().any(|m| matches!(m, GroupByWithModifier::Rollup)) {
                 let sets = std::mem::take(exprs).into_iter().map(|e| vec![e]).collect();

@@ -100,7 +100,6 @@ impl Session {
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => return Err(read_only()),
             other => return Err(unsupported(format!("`{other}`"))),
         };
-        crate::sql::stars::leave_out_invisible(&mut statement, &snapshot.catalog, self.database.as_deref());
         let now = now_us();
         let user = self.user();
         let zone = self.variables.zone();

@@ -148,6 +148,12 @@ async fn a_star_leaves_invisible_columns_out() {
     let joined = ask(&mut *s, "SELECT * FROM veiled v JOIN orders o ON o.id = v.id").await.unwrap();
     assert_eq!(joined[0], "id\tname\tid\titem_id\tn\twho");
     assert_eq!(ask(&mut *s, "WITH w AS (SELECT * FROM veiled) SELECT * FROM w").await.unwrap(), ["id\tname", "1\tx"]);
+    // a name that is hidden in one table is still shown by another
+    let both = ask(&mut *s, "SELECT * FROM (SELECT 7 AS secret) d JOIN veiled v").await.unwrap();
+    assert_eq!(both, ["secret\tid\tname", "7\t1\tx"]);
+    assert_eq!(ask(&mut *s, "SELECT * FROM shop.veiled, orders LIMIT 1").await.unwrap()[0], joined[0]);
+    let merged = ask(&mut *s, "SELECT * FROM veiled JOIN orders USING (id)").await.unwrap_err();
+    assert!(merged.to_string().contains("INVISIBLE"), "{merged}");
 }
 
 #[tokio::test]
