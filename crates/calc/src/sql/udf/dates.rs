@@ -6,25 +6,15 @@ use datafusion::common::{Result, ScalarValue};
 use tidelake_core::types::temporal::{DAY_US, INVALID_BASE, date_of, day_number, is_invalid_day, split_micros};
 
 use super::Want::{I, M, S, T};
-use super::{Body, FnDef, Gives, Out, Row, Want};
+use super::{Body, FnDef, Gives, Out, Row, by_row};
 use crate::sql::datetime::{
     SECOND_US, add_micros, add_months, day_of_year, last_day, to_days, week, weekday_from_sunday,
 };
 use crate::sql::error::{through, unsupported};
 use crate::sql::types::{Ty, ty_of};
 
-const fn f(
-    name: &'static str,
-    arity: (usize, usize),
-    gives: Ty,
-    wants: &'static [Want],
-    body: fn(&Row) -> Result<Out>,
-) -> FnDef {
-    FnDef { name, arity, gives: Gives::Always(gives), body: Body::Rows(wants, body) }
-}
-
 const fn part(name: &'static str, body: fn(&Row) -> Result<Out>) -> FnDef {
-    f(name, (1, 1), Ty::Int, &[T], body)
+    by_row(name, (1, 1), Ty::Int, &[T], body)
 }
 
 pub(super) const FUNCTIONS: &[FnDef] = &[
@@ -38,22 +28,22 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     part("to_days", |r| Ok(real(r, to_days))),
     part("to_seconds", |r| Ok(real(r, |day| to_days(day) * 86_400 + split_micros(r.i(0)).1 / SECOND_US))),
     part("weekofyear", |r| Ok(real(r, |day| week(day, 3).0))),
-    f("week", (1, 2), Ty::Int, &[T, I], |r| {
+    by_row("week", (1, 2), Ty::Int, &[T, I], |r| {
         let mode = if r.len() == 2 { r.i(1) & 7 } else { 0 };
         Ok(real(r, |day| week(day, mode).0))
     }),
-    f("yearweek", (1, 2), Ty::Int, &[T, I], |r| {
+    by_row("yearweek", (1, 2), Ty::Int, &[T, I], |r| {
         let mode = if r.len() == 2 { r.i(1) & 7 } else { 0 };
         Ok(real(r, |day| {
             let (week, year) = week(day, mode | 2);
             year * 100 + week
         }))
     }),
-    f("hour", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / 3_600_000_000))),
-    f("minute", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / 60_000_000 % 60))),
-    f("second", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / SECOND_US % 60))),
-    f("microsecond", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() % SECOND_US))),
-    f("date", (1, 1), Ty::Date, &[T], |r| Ok(Out::T(r.i(0)))),
+    by_row("hour", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / 3_600_000_000))),
+    by_row("minute", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / 60_000_000 % 60))),
+    by_row("second", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() / SECOND_US % 60))),
+    by_row("microsecond", (1, 1), Ty::Int, &[M], |r| Ok(Out::I(r.i(0).abs() % SECOND_US))),
+    by_row("date", (1, 1), Ty::Date, &[T], |r| Ok(Out::T(r.i(0)))),
     FnDef {
         name: "time",
         arity: (1, 1),
@@ -77,11 +67,11 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
     })
     .text(),
     FnDef { name: "last_day", arity: (1, 1), gives: Gives::Always(Ty::Date), body: Body::Rows(&[T], end_of_month) },
-    f("datediff", (2, 2), Ty::Int, &[T], |r| {
+    by_row("datediff", (2, 2), Ty::Int, &[T], |r| {
         let (a, b) = (split_micros(r.i(0)).0, split_micros(r.i(1)).0);
         Ok(if is_invalid_day(a) || is_invalid_day(b) { Out::Null } else { Out::I(i64::from(a) - i64::from(b)) })
     }),
-    f("__timestampdiff", (3, 3), Ty::Int, &[S, T, T], timestampdiff),
+    by_row("__timestampdiff", (3, 3), Ty::Int, &[S, T, T], timestampdiff),
     FnDef { name: "__date_add", arity: (3, 3), gives: Gives::By(add_type), body: Body::Rows(&[T, S, S], date_add) },
     FnDef {
         name: "__time_add",
@@ -89,11 +79,11 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         gives: Gives::By(|f, s| Ty::Time((0..f.len()).map(|i| digits(f, s, i)).max().unwrap_or(0))),
         body: Body::Rows(&[M], |r| Ok(Out::M(r.i(0) + r.i(1)))),
     },
-    f("from_days", (1, 1), Ty::Date, &[I], |r| {
+    by_row("from_days", (1, 1), Ty::Date, &[I], |r| {
         let day = i32::try_from(r.i(0) - 719_528).ok().filter(|_| (366..3_652_500).contains(&r.i(0)));
         Ok(Out::T(i64::from(day.unwrap_or(INVALID_BASE)) * DAY_US))
     }),
-    f("makedate", (2, 2), Ty::Date, &[I], |r| {
+    by_row("makedate", (2, 2), Ty::Date, &[I], |r| {
         let first = i64::from(day_number(r.i(0).clamp(0, 9999) as u16, 1, 1));
         Ok(if r.i(1) < 1 {
             Out::Null

@@ -77,6 +77,27 @@ pub(crate) struct FnDef {
     pub(crate) body: Body,
 }
 
+/// A function of rows without NULLs in its arguments, with one result type.
+const fn by_row(
+    name: &'static str,
+    arity: (usize, usize),
+    gives: Ty,
+    wants: &'static [Want],
+    body: fn(&Row) -> Result<Out>,
+) -> FnDef {
+    FnDef { name, arity, gives: Gives::Always(gives), body: Body::Rows(wants, body) }
+}
+
+/// A function of columns, whose result type depends on its arguments.
+const fn by_column(
+    name: &'static str,
+    arity: (usize, usize),
+    gives: fn(&[FieldRef], &[Option<&ScalarValue>]) -> Ty,
+    body: fn(&Call) -> Result<ArrayRef>,
+) -> FnDef {
+    FnDef { name, arity, gives: Gives::By(gives), body: Body::Columns(body) }
+}
+
 /// A call over whole columns; constants are columns of one row unless `array` is asked.
 pub(crate) struct Call<'a> {
     pub(crate) args: &'a [ColumnarValue],

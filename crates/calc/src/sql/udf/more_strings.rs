@@ -7,36 +7,26 @@ use datafusion::common::Result;
 
 use super::Want::{B, I, S, U};
 use super::strings::compiled;
-use super::{Body, Call, FnDef, Gives, MANY, Out, Row, Want};
+use super::{Body, Call, FnDef, Gives, MANY, Out, Row, by_row};
 use crate::sql::types::Ty;
 
-const fn f(
-    name: &'static str,
-    arity: (usize, usize),
-    gives: Ty,
-    wants: &'static [Want],
-    body: fn(&Row) -> Result<Out>,
-) -> FnDef {
-    FnDef { name, arity, gives: Gives::Always(gives), body: Body::Rows(wants, body) }
-}
-
 pub(super) const FUNCTIONS: &[FnDef] = &[
-    f("regexp_replace", (3, 3), Ty::Text, &[S], |r| {
+    by_row("regexp_replace", (3, 3), Ty::Text, &[S], |r| {
         let regex = compiled(r.s(1), r.rules.case_insensitive)?;
         Ok(Out::S(regex.replace_all(r.s(0), r.s(2).replace('\\', "$")).into_owned()))
     }),
-    f("regexp_substr", (2, 2), Ty::Text, &[S], |r| {
+    by_row("regexp_substr", (2, 2), Ty::Text, &[S], |r| {
         let regex = compiled(r.s(1), r.rules.case_insensitive)?;
         Ok(Out::S(regex.find(r.s(0)).map_or(String::new(), |m| m.as_str().to_owned())))
     }),
-    f("regexp_instr", (2, 2), Ty::Int, &[S], |r| {
+    by_row("regexp_instr", (2, 2), Ty::Int, &[S], |r| {
         let regex = compiled(r.s(1), r.rules.case_insensitive)?;
         let found = regex.find(r.s(0));
         Ok(Out::I(found.map_or(0, |m| r.s(0)[..m.start()].chars().count() as i64 + 1)))
     }),
-    f("to_base64", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(to_base64(r.b(0))))),
-    f("from_base64", (1, 1), Ty::Bytes, &[S], |r| Ok(from_base64(r.s(0)).map_or(Out::Null, Out::B))),
-    f("insert", (4, 4), Ty::Text, &[S, I, I, S], insert),
+    by_row("to_base64", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(to_base64(r.b(0))))),
+    by_row("from_base64", (1, 1), Ty::Bytes, &[S], |r| Ok(from_base64(r.s(0)).map_or(Out::Null, Out::B))),
+    by_row("insert", (4, 4), Ty::Text, &[S, I, I, S], insert),
     FnDef {
         name: "make_set",
         arity: (2, MANY),
@@ -49,7 +39,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
             Ok(Out::S(chosen.map(|i| r.s(i)).collect::<Vec<_>>().join(",")))
         }),
     },
-    f("export_set", (3, 5), Ty::Text, &[U, S, S, S, I], |r| {
+    by_row("export_set", (3, 5), Ty::Text, &[U, S, S, S, I], |r| {
         let separator = if r.len() > 3 { r.s(3) } else { "," };
         let bits = if r.len() > 4 { usize::try_from(r.i(4)).unwrap_or(64).min(64) } else { 64 };
         let names: Vec<&str> = (0..bits).map(|bit| if r.u(0) >> bit & 1 == 1 { r.s(1) } else { r.s(2) }).collect();
@@ -67,7 +57,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         gives: Gives::Always(Ty::Text),
         body: Body::Columns(|c| collation_part(c, str::to_owned)),
     },
-    f("soundex", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(soundex(r.s(0))))),
+    by_row("soundex", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(soundex(r.s(0))))),
     FnDef {
         name: "char",
         arity: (1, MANY),

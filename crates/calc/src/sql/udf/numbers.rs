@@ -8,47 +8,28 @@ use arrow::datatypes::{DataType, Decimal256Type, FieldRef, Int64Type, i256};
 use datafusion::common::{Result, ScalarValue};
 
 use super::Want::{D, I, S, U};
-use super::{Body, Call, FnDef, Gives, MANY, Out, Row, Want};
+use super::{Body, Call, FnDef, Gives, MANY, Out, Row, by_column, by_row};
 use crate::sql::types::{Ty, as_decimal, common, declared_digits, fixed_digits, ty_of};
 
 const fn d(name: &'static str, body: fn(&Row) -> Result<Out>) -> FnDef {
     FnDef { name, arity: (1, 1), gives: Gives::Always(Ty::Double), body: Body::Rows(&[D], body) }
 }
 
-const fn f(
-    name: &'static str,
-    arity: (usize, usize),
-    gives: Ty,
-    wants: &'static [Want],
-    body: fn(&Row) -> Result<Out>,
-) -> FnDef {
-    FnDef { name, arity, gives: Gives::Always(gives), body: Body::Rows(wants, body) }
-}
-
-const fn columns(
-    name: &'static str,
-    arity: (usize, usize),
-    gives: fn(&[FieldRef], &[Option<&ScalarValue>]) -> Ty,
-    body: fn(&Call) -> Result<ArrayRef>,
-) -> FnDef {
-    FnDef { name, arity, gives: Gives::By(gives), body: Body::Columns(body) }
-}
-
 pub(super) const FUNCTIONS: &[FnDef] = &[
-    columns("round", (1, 2), |f, s| cut_type(f, s, true), |c| cut(c, Cut::Round)),
-    columns("truncate", (2, 2), |f, s| cut_type(f, s, false), |c| cut(c, Cut::Truncate)),
-    columns("floor", (1, 1), |f, _| whole_type(f), |c| whole(c, Cut::Floor)),
-    columns("ceil", (1, 1), |f, _| whole_type(f), |c| whole(c, Cut::Ceil)),
-    columns("abs", (1, 1), |f, _| abs_type(f), abs),
-    columns("greatest", (2, MANY), |f, _| all(f), |c| extreme(c, true)),
-    columns("least", (2, MANY), |f, _| all(f), |c| extreme(c, false)),
-    f("sign", (1, 1), Ty::Int, &[D], |r| Ok(Out::I(if r.d(0) > 0.0 { 1 } else { -i64::from(r.d(0) < 0.0) }))),
+    by_column("round", (1, 2), |f, s| cut_type(f, s, true), |c| cut(c, Cut::Round)),
+    by_column("truncate", (2, 2), |f, s| cut_type(f, s, false), |c| cut(c, Cut::Truncate)),
+    by_column("floor", (1, 1), |f, _| whole_type(f), |c| whole(c, Cut::Floor)),
+    by_column("ceil", (1, 1), |f, _| whole_type(f), |c| whole(c, Cut::Ceil)),
+    by_column("abs", (1, 1), |f, _| abs_type(f), abs),
+    by_column("greatest", (2, MANY), |f, _| all(f), |c| extreme(c, true)),
+    by_column("least", (2, MANY), |f, _| all(f), |c| extreme(c, false)),
+    by_row("sign", (1, 1), Ty::Int, &[D], |r| Ok(Out::I(if r.d(0) > 0.0 { 1 } else { -i64::from(r.d(0) < 0.0) }))),
     d("sqrt", |r| Ok(finite(r.d(0).sqrt()))),
     d("exp", |r| Ok(finite(r.d(0).exp()))),
     d("ln", |r| Ok(logarithm(r.d(0), f64::ln))),
     d("log2", |r| Ok(logarithm(r.d(0), |v| v.ln() / std::f64::consts::LN_2))),
     d("log10", |r| Ok(logarithm(r.d(0), f64::log10))),
-    f("log", (1, 2), Ty::Double, &[D], |r| {
+    by_row("log", (1, 2), Ty::Double, &[D], |r| {
         Ok(if r.len() == 1 {
             logarithm(r.d(0), f64::ln)
         } else if r.d(0) <= 0.0 || r.d(0) == 1.0 {
@@ -57,16 +38,16 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
             logarithm(r.d(1), |v| v.ln() / r.d(0).ln())
         })
     }),
-    f("pow", (2, 2), Ty::Double, &[D], |r| Ok(finite(r.d(0).powf(r.d(1))))),
+    by_row("pow", (2, 2), Ty::Double, &[D], |r| Ok(finite(r.d(0).powf(r.d(1))))),
     d("sin", |r| Ok(finite(r.d(0).sin()))),
     d("cos", |r| Ok(finite(r.d(0).cos()))),
     d("tan", |r| Ok(finite(r.d(0).tan()))),
     d("asin", |r| Ok(finite(r.d(0).asin()))),
     d("acos", |r| Ok(finite(r.d(0).acos()))),
-    f("atan", (1, 2), Ty::Double, &[D], |r| {
+    by_row("atan", (1, 2), Ty::Double, &[D], |r| {
         Ok(finite(if r.len() == 1 { r.d(0).atan() } else { r.d(0).atan2(r.d(1)) }))
     }),
-    f("atan2", (2, 2), Ty::Double, &[D], |r| Ok(finite(r.d(0).atan2(r.d(1))))),
+    by_row("atan2", (2, 2), Ty::Double, &[D], |r| Ok(finite(r.d(0).atan2(r.d(1))))),
     d("degrees", |r| Ok(finite(r.d(0).to_degrees()))),
     d("cot", |r| Ok(finite(1.0 / r.d(0).tan()))),
     d("radians", |r| Ok(finite(r.d(0).to_radians()))),
@@ -76,11 +57,11 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         gives: Gives::Always(Ty::Fixed(6)),
         body: Body::Rows(&[], |_| Ok(Out::D(std::f64::consts::PI))),
     },
-    f("bin", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:b}", r.i(0))))),
-    f("oct", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:o}", r.i(0))))),
-    f("bit_count", (1, 1), Ty::Int, &[U], |r| Ok(Out::I(i64::from(r.u(0).count_ones())))),
-    f("conv", (3, 3), Ty::Text, &[S, I, I], conv),
-    f("format", (2, 2), Ty::Text, &[D, I], format_number),
+    by_row("bin", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:b}", r.i(0))))),
+    by_row("oct", (1, 1), Ty::Text, &[I], |r| Ok(Out::S(format!("{:o}", r.i(0))))),
+    by_row("bit_count", (1, 1), Ty::Int, &[U], |r| Ok(Out::I(i64::from(r.u(0).count_ones())))),
+    by_row("conv", (3, 3), Ty::Text, &[S, I, I], conv),
+    by_row("format", (2, 2), Ty::Text, &[D, I], format_number),
 ];
 
 fn finite(v: f64) -> Out {

@@ -4,20 +4,10 @@ use datafusion::common::Result;
 use sha1::Digest;
 
 use super::Want::{B, I, S};
-use super::{Body, FnDef, Gives, MANY, Out, Row, Want};
+use super::{Body, FnDef, Gives, MANY, Out, Row, Want, by_row};
 use crate::session::SqlError;
 use crate::sql::error::through;
 use crate::sql::types::Ty;
-
-const fn f(
-    name: &'static str,
-    arity: (usize, usize),
-    gives: Ty,
-    wants: &'static [Want],
-    body: fn(&Row) -> Result<Out>,
-) -> FnDef {
-    FnDef { name, arity, gives: Gives::Always(gives), body: Body::Rows(wants, body) }
-}
 
 const fn nulls(
     name: &'static str,
@@ -30,42 +20,42 @@ const fn nulls(
 }
 
 pub(super) const FUNCTIONS: &[FnDef] = &[
-    f("concat", (1, MANY), Ty::Text, &[S], |r| Ok(Out::S((0..r.len()).map(|i| r.s(i)).collect()))),
+    by_row("concat", (1, MANY), Ty::Text, &[S], |r| Ok(Out::S((0..r.len()).map(|i| r.s(i)).collect()))),
     nulls("concat_ws", (2, MANY), Ty::Text, &[S], concat_ws),
-    f("length", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).len() as i64))),
-    f("bit_length", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).len() as i64 * 8))),
-    f("char_length", (1, 1), Ty::Int, &[S], |r| Ok(Out::I(r.s(0).chars().count() as i64))),
-    f("upper", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).to_uppercase()))),
-    f("lower", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).to_lowercase()))),
-    f("left", (2, 2), Ty::Text, &[S, I], |r| Ok(Out::S(r.s(0).chars().take(count(r.i(1))).collect()))),
-    f("right", (2, 2), Ty::Text, &[S, I], right),
-    f("substring", (2, 3), Ty::Text, &[S, I, I], substring),
-    f("substring_index", (3, 3), Ty::Text, &[S, S, I], substring_index),
-    f("locate", (2, 3), Ty::Int, &[S, S, I], |r| locate(r, 1, 0)),
-    f("instr", (2, 2), Ty::Int, &[S], |r| locate(r, 0, 1)),
-    f("__trim", (3, 3), Ty::Text, &[S], trim),
-    f("ltrim", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).trim_start_matches(' ').to_owned()))),
-    f("rtrim", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).trim_end_matches(' ').to_owned()))),
-    f("replace", (3, 3), Ty::Text, &[S], |r| {
+    by_row("length", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).len() as i64))),
+    by_row("bit_length", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).len() as i64 * 8))),
+    by_row("char_length", (1, 1), Ty::Int, &[S], |r| Ok(Out::I(r.s(0).chars().count() as i64))),
+    by_row("upper", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).to_uppercase()))),
+    by_row("lower", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).to_lowercase()))),
+    by_row("left", (2, 2), Ty::Text, &[S, I], |r| Ok(Out::S(r.s(0).chars().take(count(r.i(1))).collect()))),
+    by_row("right", (2, 2), Ty::Text, &[S, I], right),
+    by_row("substring", (2, 3), Ty::Text, &[S, I, I], substring),
+    by_row("substring_index", (3, 3), Ty::Text, &[S, S, I], substring_index),
+    by_row("locate", (2, 3), Ty::Int, &[S, S, I], |r| locate(r, 1, 0)),
+    by_row("instr", (2, 2), Ty::Int, &[S], |r| locate(r, 0, 1)),
+    by_row("__trim", (3, 3), Ty::Text, &[S], trim),
+    by_row("ltrim", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).trim_start_matches(' ').to_owned()))),
+    by_row("rtrim", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).trim_end_matches(' ').to_owned()))),
+    by_row("replace", (3, 3), Ty::Text, &[S], |r| {
         Ok(Out::S(if r.s(1).is_empty() { r.s(0).to_owned() } else { r.s(0).replace(r.s(1), r.s(2)) }))
     }),
-    f("repeat", (2, 2), Ty::Text, &[S, I], |r| repeat(r.s(0), r.i(1))),
-    f("space", (1, 1), Ty::Text, &[I], |r| repeat(" ", r.i(0))),
-    f("reverse", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).chars().rev().collect()))),
-    f("lpad", (3, 3), Ty::Text, &[S, I, S], |r| pad(r, true)),
-    f("rpad", (3, 3), Ty::Text, &[S, I, S], |r| pad(r, false)),
-    f("ascii", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).first().map_or(0, |b| i64::from(*b))))),
-    f("ord", (1, 1), Ty::Int, &[S], |r| {
+    by_row("repeat", (2, 2), Ty::Text, &[S, I], |r| repeat(r.s(0), r.i(1))),
+    by_row("space", (1, 1), Ty::Text, &[I], |r| repeat(" ", r.i(0))),
+    by_row("reverse", (1, 1), Ty::Text, &[S], |r| Ok(Out::S(r.s(0).chars().rev().collect()))),
+    by_row("lpad", (3, 3), Ty::Text, &[S, I, S], |r| pad(r, true)),
+    by_row("rpad", (3, 3), Ty::Text, &[S, I, S], |r| pad(r, false)),
+    by_row("ascii", (1, 1), Ty::Int, &[B], |r| Ok(Out::I(r.b(0).first().map_or(0, |b| i64::from(*b))))),
+    by_row("ord", (1, 1), Ty::Int, &[S], |r| {
         let first = r.s(0).chars().next().map(String::from).unwrap_or_default();
         Ok(Out::I(first.bytes().fold(0, |n, b| n * 256 + i64::from(b))))
     }),
-    f("hex", (1, 1), Ty::Text, &[B], hex),
-    f("unhex", (1, 1), Ty::Bytes, &[S], |r| Ok(unhex(r.s(0)).map_or(Out::Null, Out::B))),
-    f("md5", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(md5_hex(r.b(0))))),
-    f("sha1", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(hex_lower(&sha1::Sha1::digest(r.b(0)))))),
-    f("sha2", (2, 2), Ty::Text, &[B, I], sha2_hex),
-    f("crc32", (1, 1), Ty::UInt, &[B], |r| Ok(Out::U(u64::from(crc32(r.b(0)))))),
-    f("strcmp", (2, 2), Ty::Int, &[S], |r| {
+    by_row("hex", (1, 1), Ty::Text, &[B], hex),
+    by_row("unhex", (1, 1), Ty::Bytes, &[S], |r| Ok(unhex(r.s(0)).map_or(Out::Null, Out::B))),
+    by_row("md5", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(md5_hex(r.b(0))))),
+    by_row("sha1", (1, 1), Ty::Text, &[B], |r| Ok(Out::S(hex_lower(&sha1::Sha1::digest(r.b(0)))))),
+    by_row("sha2", (2, 2), Ty::Text, &[B, I], sha2_hex),
+    by_row("crc32", (1, 1), Ty::UInt, &[B], |r| Ok(Out::U(u64::from(crc32(r.b(0)))))),
+    by_row("strcmp", (2, 2), Ty::Int, &[S], |r| {
         let rules = r.rules;
         Ok(Out::I(rules.key(r.s(0)).cmp(&rules.key(r.s(1))) as i64))
     }),
@@ -81,7 +71,7 @@ pub(super) const FUNCTIONS: &[FnDef] = &[
         let inside = at >= 1 && at < r.len() && !r.is_null(at);
         Ok(if inside { Out::S(r.s(at).to_owned()) } else { Out::Null })
     }),
-    f("find_in_set", (2, 2), Ty::Int, &[S], |r| {
+    by_row("find_in_set", (2, 2), Ty::Int, &[S], |r| {
         let at = r.s(1).split(',').position(|part| r.rules.fold(part) == r.rules.fold(r.s(0)));
         Ok(Out::I(if r.s(1).is_empty() { 0 } else { at.map_or(0, |i| i as i64 + 1) }))
     }),
