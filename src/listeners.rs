@@ -21,6 +21,10 @@ pub struct Addresses {
     pub flight: SocketAddr,
     /// HTTP.
     pub http: SocketAddr,
+    /// The MySQL listener knows users; without, it lets in everybody who reaches it from this machine.
+    pub users: bool,
+    /// The MySQL listener has a certificate.
+    pub tls: bool,
 }
 
 /// Binds all listeners and writes the ports file.
@@ -38,7 +42,8 @@ pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Add
         .await
         .context("--flight-listen")?;
     let (http, http_task) = http::serve(settings.http_listen, pipeline.clone(), metrics, cancel).await?;
-    let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http };
+    let (users, tls) = (!settings.access.users.is_empty(), settings.access.tls_cert.is_some());
+    let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http, users, tls };
     pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
     pipeline
         .add_task("Flight listener", tokio::spawn(async move { flight.finished().await.context("Flight listener") }));
@@ -63,14 +68,13 @@ fn write_ports(file: &Path, addresses: &Addresses) -> Result<()> {
 
 impl std::fmt::Display for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Addresses { mysql, flight, http } = self;
-        writeln!(
-            f,
-            "  MySQL protocol  mariadb -h {} -P {} --skip-ssl   (any user, no password)",
-            mysql.ip(),
-            mysql.port()
-        )?;
-        writeln!(f, "  SQL from here   tidelake sql --connect {mysql} \"SHOW DATABASES\"")?;
+        let Addresses { mysql, flight, http, users, tls } = self;
+        let encryption = if *tls { "" } else { " --skip-ssl" };
+        let login = if *users { " -u USER -p" } else { "   (any user, no password)" };
+        writeln!(f, "  MySQL protocol  mariadb -h {} -P {}{encryption}{login}", mysql.ip(), mysql.port())?;
+        if !users {
+            writeln!(f, "  SQL from here   tidelake sql --connect {mysql} \"SHOW DATABASES\"")?;
+        }
         writeln!(f, "  Flight SQL      grpc://{flight}")?;
         write!(f, "  Status          tidelake status --http {http}   or http://{http}/api/v1/status, /metrics")
     }

@@ -4,7 +4,7 @@
 //! Words. A *segment* is one file of the log; a *record* is one framed entry of it (`format`). A small
 //! transaction is one record, written at its commit; a bigger one is written as *chunks* while it arrives, and its
 //! commit record says where they are, so it never has to fit in memory. A record is *durable* after
-//! `sync`(tidelake_core::ports::Buffer::sync), and only then visible to readers. *Released* segments are deleted; the
+//! [`sync`](tidelake_core::ports::Buffer::sync), and only then visible to readers. *Released* segments are deleted; the
 //! *released mark* remembers where they ended.
 //!
 //! Rooms: `format` bytes of headers and records; `segment` files and their sparse index; `recovery` what opening does;

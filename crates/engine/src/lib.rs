@@ -8,7 +8,7 @@
 //! There is no log: the Data Buffer keeps everything after `durable()`, and one *manifest edit* per flush makes
 //! files, deaths, catalog, seq and position durable together. `docs/engine.md` describes the files.
 //!
-//! Rooms: `memory`(self) generations, chunks, key indexes; `pki` keys of files on disk; `manifest` the log of
+//! Rooms: `memory` generations, chunks, key indexes; `pki` keys of files on disk; `manifest` the log of
 //! edits; `stage`, `schema` what a writer does; `flush`, `spill`, `compact`, `recovery` what makes it last; `scan` reading;
 //! `stats`, `scrub` what is there, and whether it is whole.
 

@@ -10,8 +10,6 @@
 //! * `--# stops TABLE: TEXT`: this table cannot be followed; it is stopped with a reason that has the text.
 //!
 //! Each part between such lines is one session of the upstream's client.
-//!
-//! The system's MariaDB and MySQL 9 run always, the other two by name (`further_servers_by_name`).
 
 mod compare;
 
@@ -189,14 +187,14 @@ fn mysql_9() {
     run(ServerKind::MySqlNew);
 }
 
-/// The servers on which not every scenario has passed yet run by name: `TIDELAKE_MATRIX_SERVERS=mariadb-new,mysql-old`.
 #[test]
-fn further_servers_by_name() {
-    let names = std::env::var("TIDELAKE_MATRIX_SERVERS").unwrap_or_default();
-    for name in names.split(',').filter(|name| !name.is_empty()) {
-        let kind = ServerKind::ALL.into_iter().find(|kind| is_of(*kind, name));
-        run(kind.unwrap_or_else(|| panic!("TIDELAKE_MATRIX_SERVERS: no server is called {name}")));
-    }
+fn mariadb_11() {
+    run(ServerKind::MariaDbNew);
+}
+
+#[test]
+fn mysql_5_6() {
+    run(ServerKind::MySqlOld);
 }
 
 #[test]
