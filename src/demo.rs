@@ -73,14 +73,14 @@ async fn replay_and_query(pipeline: &Arc<Pipeline>) -> Result<()> {
 /// Waits until everything in the files is published, with a progress bar.
 async fn replay(pipeline: &Arc<Pipeline>) -> Result<()> {
     let begun = Instant::now();
-    let before = pipeline.engine.published().borrow().seq;
+    let before = pipeline.engine.published_seq();
     let bar = progress::replay_bar(BINLOG.len() as u64);
     loop {
         if let Some(reason) = pipeline.failure() {
             bail!(reason);
         }
         let source = pipeline.source.status();
-        let (head, published) = (*pipeline.buffer.head().borrow(), pipeline.engine.published().borrow().seq);
+        let (head, published) = (*pipeline.buffer.head().borrow(), pipeline.engine.published_seq());
         let writer = pipeline.writer.status();
         let (seconds, rows) = (begun.elapsed().as_secs_f64(), writer.rows);
         let applied = if head.0 == 0 { 0.0 } else { published.0 as f64 / head.0 as f64 };

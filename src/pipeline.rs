@@ -206,7 +206,7 @@ impl Pipeline {
     /// Why readers must wait, if so: after a restart nobody may see an older state than one already served
     /// (invariant 7), so everything that was in the buffer is replayed first.
     pub fn not_ready(&self) -> Option<String> {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         if published < self.ready_at {
             return Some(format!("replaying after a restart: {published} of {}", self.ready_at));
         }
@@ -215,7 +215,7 @@ impl Pipeline {
 
     /// True if the replica has the table, in whatever state.
     pub fn has_table(&self, name: &TableName) -> bool {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         let catalog = self.engine.catalog(published);
         catalog.is_ok_and(|catalog| catalog.tables.values().any(|entry| entry.def.name == *name))
     }

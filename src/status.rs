@@ -139,7 +139,7 @@ fn writer_report(status: &WriterStatus) -> WriterReport {
 /// Readers are behind by the age of the oldest transaction that waits in the buffer, plus what the source has not
 /// fetched yet. The upstream's commit times have whole seconds, so with nothing waiting it is the source's own lag.
 fn lag_ms(pipeline: &Pipeline, source_lag_seconds: f64) -> u64 {
-    let published = pipeline.engine.published().borrow().seq;
+    let published = pipeline.engine.published_seq();
     let fetch_lag = (source_lag_seconds.max(0.0) * 1000.0) as u64;
     let head = *pipeline.buffer.head().borrow();
     if published >= head {

@@ -55,7 +55,7 @@ impl Verifier {
     /// While another comparison runs, and for wrong patterns or those that name no table.
     pub fn start(self: &Arc<Self>, patterns: &str) -> Result<Report> {
         let filter = TableFilter::parse(patterns)?;
-        let catalog = self.replica.engine.catalog(self.replica.engine.published().borrow().seq)?;
+        let catalog = self.replica.engine.catalog(self.replica.engine.published_seq())?;
         let there = catalog.tables.values().filter(|entry| !matches!(entry.state, TableState::Copying { .. }));
         let mut tables: Vec<TableName> = there.map(|e| e.def.name.clone()).filter(|name| filter.wants(name)).collect();
         tables.sort();

@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) tables: RwLock<BTreeMap<TableId, Arc<Table>>>,
     pub(crate) catalogs: RwLock<CatalogHistory>,
     pub(crate) published: watch::Sender<Progress>,
+    /// The seq in `published`, for checks that must not wait behind a publish that waits for a reader.
+    pub(crate) readable: AtomicU64,
     pub(crate) durable: watch::Sender<Progress>,
     horizon: AtomicU64,
     pub(crate) gate: Arc<tokio::sync::Mutex<Gate>>,
@@ -116,6 +118,7 @@ impl Inner {
         Inner {
             catalogs: RwLock::new(CatalogHistory::new(versions)),
             published: watch::Sender::new(state.durable.clone()),
+            readable: AtomicU64::new(state.durable.seq.0),
             durable: watch::Sender::new(state.durable.clone()),
             horizon: AtomicU64::new(state.horizon.0),
             gate: Arc::new(tokio::sync::Mutex::new(gate)),
@@ -173,7 +176,7 @@ impl Inner {
     }
 
     pub(crate) fn check_readable(&self, seq: CommitSeq) -> Result<()> {
-        let (horizon, published) = (self.horizon(), self.published.borrow().seq);
+        let (horizon, published) = (self.horizon(), CommitSeq(self.readable.load(Ordering::Acquire)));
         if seq < horizon {
             return Err(Error::SnapshotExpired(format!("seq {seq} is below the horizon {horizon}")));
         }

@@ -89,6 +89,7 @@ impl StoreWriter for MagicWriter {
         }
         gate.staged = upto;
         self.inner.staged_bytes.store(0, Ordering::Release);
+        self.inner.readable.store(upto.0, Ordering::Release);
         self.inner.published.send_replace(Progress { seq: upto, position });
         drop(gate);
         // Spilled rows are on disk already: naming them in the manifest frees the buffer early.

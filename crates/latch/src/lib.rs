@@ -81,7 +81,7 @@ impl LocalLatch {
         probe: Arc<dyn FreshnessProbe>,
     ) -> Result<Arc<LocalLatch>> {
         let epochs = EpochFile::open(&options.dir)?;
-        let published = engine.published().borrow().seq;
+        let published = engine.published_seq();
         let leases = Mutex::new(Leases::new(options.retention, published, Instant::now()));
         let latch = Arc::new_cyclic(|this| LocalLatch {
             engine,
@@ -102,7 +102,7 @@ impl LocalLatch {
     }
 
     fn observe(&self) {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         let horizon = {
             let mut leases = self.leases.lock();
             leases.observe(published, Instant::now());
@@ -156,7 +156,7 @@ impl LocalLatch {
     fn pin(&self, exactly: Option<CommitSeq>, ttl: Duration) -> Result<SnapshotLease> {
         let (id, seq) = {
             let mut leases = self.leases.lock();
-            let seq = exactly.unwrap_or_else(|| self.engine.published().borrow().seq);
+            let seq = exactly.unwrap_or_else(|| self.engine.published_seq());
             (leases.pin(seq, Instant::now() + ttl)?, seq)
         };
         let release = Release { latch: self.this.clone(), id };

@@ -69,7 +69,7 @@ impl Flusher {
     }
 
     fn is_due(&self, last: Instant) -> bool {
-        let behind = self.engine.durable().borrow().seq < self.engine.published().borrow().seq;
+        let behind = self.engine.durable().borrow().seq < self.engine.published_seq();
         let (bytes, limit) = self.buffer.bytes();
         // A buffer that fills up must be let go before fetching has to wait.
         let full = bytes > limit / 2 && last.elapsed() > Duration::from_secs(1);

@@ -290,7 +290,7 @@ impl SqlSession for Session {
     }
 
     async fn use_database(&mut self, database: &str) -> Result<(), SqlError> {
-        let seq = self.room.options.engine.published().borrow().seq;
+        let seq = self.room.options.engine.published_seq();
         let catalog = self.room.options.engine.catalog(seq).map_err(|e| of_port(&e))?;
         if database.eq_ignore_ascii_case("information_schema") {
             self.database = Some("information_schema".to_owned());

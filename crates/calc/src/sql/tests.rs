@@ -46,7 +46,7 @@ impl Latch for TestLatch {
         }
         state.asked.push(freshness);
         state.next += 1;
-        Ok(SnapshotLease::new(state.next, self.engine.published().borrow().seq, Arc::new(())))
+        Ok(SnapshotLease::new(state.next, self.engine.published_seq(), Arc::new(())))
     }
 
     fn renew(&self, lease: &SnapshotLease, _: Duration) -> tidelake_core::Result<()> {

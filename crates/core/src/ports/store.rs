@@ -52,6 +52,12 @@ pub trait StoreEngine: Send + Sync {
     /// The newest published seq; changes wake waiters.
     fn published(&self) -> watch::Receiver<Progress>;
 
+    /// The newest published seq, without a guard: what `published().borrow()` gives keeps the writer from publishing as
+    /// long as it is held, so it is no argument for another call.
+    fn published_seq(&self) -> CommitSeq {
+        self.published().borrow().seq
+    }
+
     /// The newest durable seq; changes wake waiters.
     fn durable(&self) -> watch::Receiver<Progress>;
 

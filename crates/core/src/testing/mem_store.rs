@@ -352,7 +352,10 @@ impl StoreWriter for MemWriter {
         }
         state.published = Progress { seq: upto, position };
         state.staged = upto;
-        self.shared.published.send_replace(state.published.clone());
+        let progress = state.published.clone();
+        // Told without the lock: a reader that still looks at the old value may ask for anything else meanwhile.
+        drop(state);
+        self.shared.published.send_replace(progress);
         Ok(())
     }
 }

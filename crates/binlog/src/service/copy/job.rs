@@ -123,7 +123,7 @@ impl Job {
         let read_at = (!copying.has_key()).then_some(read_at);
         let done = self.append(ControlRecord::CopyDone { copy_id: copying.copy_id, read_at }, None).await?;
         wait::published_up_to(&*self.engine, done).await?;
-        let catalog = self.engine.catalog(self.engine.published().borrow().seq)?;
+        let catalog = self.engine.catalog(self.engine.published_seq())?;
         if catalog.visible(&self.name).is_none_or(|entry| entry.created != copying.begun) {
             return Ok(JobEnd::Dropped); // by something that came between the last chunk and the end
         }
@@ -133,7 +133,7 @@ impl Job {
 
     /// A copy with a key that an earlier run left; one without a key cannot be continued.
     fn unfinished(&self) -> Result<Option<Copying>> {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         let catalog = self.engine.catalog(published)?;
         let Some(entry) = catalog.copying(&self.name) else { return Ok(None) };
         let TableState::Copying { copy_id, cursor, .. } = &entry.state else { return Ok(None) };
@@ -181,7 +181,7 @@ impl Job {
 
     /// False if the catalog no longer has this copy.
     fn is_wanted(&self, copying: &mut Copying) -> Result<bool> {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         if published < copying.begun {
             return Ok(true);
         }

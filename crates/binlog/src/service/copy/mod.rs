@@ -167,7 +167,7 @@ impl Coordinator {
     }
 
     fn catalog(&self) -> Result<Arc<Catalog>> {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         self.engine.catalog(published)
     }
 

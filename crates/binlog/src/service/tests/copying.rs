@@ -271,6 +271,6 @@ async fn positions_of_chunks_are_read_before_the_chunk_is_appended() {
         }
     }
     assert_eq!(chunks, 10);
-    assert!(replica.engine.published().borrow().seq.0 >= 12);
+    assert!(replica.engine.published_seq().0 >= 12);
     replica.stop().await;
 }

@@ -72,7 +72,7 @@ impl Replica {
         let head = self.source.head().await.unwrap();
         let covered = async {
             loop {
-                let published = self.engine.published().borrow().seq;
+                let published = self.engine.published_seq();
                 if self.buffer.seq_covering(&head).is_some_and(|seq| seq <= published) {
                     return;
                 }
@@ -89,7 +89,7 @@ impl Replica {
     }
 
     pub fn catalog(&self) -> Arc<Catalog> {
-        let published = self.engine.published().borrow().seq;
+        let published = self.engine.published_seq();
         self.engine.catalog(published).unwrap()
     }
 
@@ -100,7 +100,7 @@ impl Replica {
 
     /// All rows of a table, sorted, in stored form.
     pub async fn rows(&self, database: &str, table: &str) -> Vec<Vec<CellValue>> {
-        let (entry, published) = (self.entry(database, table), self.engine.published().borrow().seq);
+        let (entry, published) = (self.entry(database, table), self.engine.published_seq());
         tables::sorted(tables::rows_at(&*self.engine, published.0, entry.def.id).await.unwrap())
     }
 

@@ -55,7 +55,7 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@tests $factory;
             publishing: staged_is_invisible, publish_is_atomic_over_tables, publish_checks_its_seq,
                 crash_goes_back_to_durable_over_all_tables, open_writer_discards_staged, old_writers_are_fenced,
-                progress_wakes_waiters;
+                progress_wakes_waiters, a_reader_of_the_seq_may_ask_for_the_catalog;
             reading: snapshots_repeat_under_flush, splits_survive_a_flush, durable_snapshots_survive_a_restart,
                 below_the_horizon_is_expired, unpublished_is_refused, projection_reorders_and_narrows,
                 predicates_never_lose_rows, statistics_count_live_rows, every_type_reads_back;

@@ -1,5 +1,7 @@
 //! Publishing: all tables or none, durable over all tables at once, one writer.
 
+use std::time::Duration;
+
 use super::{StoreFactory, publish, writer};
 use crate::change::RowOp;
 use crate::error::Error;
@@ -46,7 +48,7 @@ pub async fn publish_is_atomic_over_tables(make: &dyn StoreFactory) {
             let row = |m: i64| vec![int(1), int(100 + sign * m), null()];
             let step = changes(def, &[(seq, RowOp::Delete, row(moved - 1)), (seq, RowOp::Insert, row(moved))]);
             w.stage(step).await.unwrap();
-            let now = engine.published().borrow().seq.0;
+            let now = engine.published_seq().0;
             assert_eq!(now, seq - 1);
             assert_eq!(total(&*engine, now).await, 200, "staged half of {seq}");
         }
@@ -85,7 +87,7 @@ pub async fn publish_checks_its_seq(make: &dyn StoreFactory) {
     assert!(matches!(w.publish(CommitSeq(5), position(5)).await, Err(Error::Internal(_))));
     let late = inserts(&def, 6, &[vec![int(1), int(1), null()]]);
     assert!(matches!(w.stage(late).await, Err(Error::Internal(_))), "seq 6 is published");
-    assert_eq!(engine.published().borrow().seq, CommitSeq(6));
+    assert_eq!(engine.published_seq(), CommitSeq(6));
 }
 
 /// After a crash all tables are at the durable seq, with its position.
@@ -158,7 +160,7 @@ pub async fn old_writers_are_fenced(make: &dyn StoreFactory) {
     assert!(fenced(old.stage(create(&def, 1)).await));
     assert!(fenced(old.publish(CommitSeq(1), position(1)).await));
     assert!(matches!(engine.open_writer(WriterEpoch(3)).await.err(), Some(Error::Fenced { .. })));
-    assert_eq!(engine.published().borrow().seq, CommitSeq(0));
+    assert_eq!(engine.published_seq(), CommitSeq(0));
     new.stage(create(&def, 1)).await.unwrap();
     publish(&mut *new, 1).await;
     assert!(engine.catalog(CommitSeq(1)).unwrap().table(A).is_ok());
@@ -179,4 +181,27 @@ pub async fn progress_wakes_waiters(make: &dyn StoreFactory) {
     assert_eq!(engine.flush().await.unwrap(), CommitSeq(1));
     let seen = tokio::time::timeout(std::time::Duration::from_secs(20), waiter).await.unwrap().unwrap();
     assert_eq!(seen.position, position(1));
+}
+
+/// A publish waits while somebody looks at the published seq; the looker can still be answered, or both wait forever.
+pub async fn a_reader_of_the_seq_may_ask_for_the_catalog(make: &dyn StoreFactory) {
+    let store = make.open().await;
+    let engine = store.engine();
+    let mut w = writer(&*engine).await;
+    w.stage(create(&accounts(1, "a"), 1)).await.unwrap();
+    publish(&mut *w, 1).await;
+    let (look, looking) = std::sync::mpsc::channel();
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let published = engine.published();
+        let seen = published.borrow();
+        look.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(200)); // the publish below waits by now
+        answer.send(engine.catalog(seen.seq).unwrap().tables.len()).unwrap();
+    });
+    looking.recv().unwrap();
+    let publishing = std::thread::spawn(move || futures::executor::block_on(publish(&mut *w, 2)));
+    let tables = answered.recv_timeout(Duration::from_secs(20)).expect("the reader is answered");
+    assert_eq!(tables, 1);
+    publishing.join().unwrap();
 }

@@ -100,7 +100,7 @@ pub async fn durable_snapshots_survive_a_restart(make: &dyn StoreFactory) {
     drop(engine);
     store.crash().await;
     let engine = store.engine();
-    assert_eq!(engine.published().borrow().seq, CommitSeq(8));
+    assert_eq!(engine.published_seq(), CommitSeq(8));
     for seq in 1..=8u64 {
         assert_eq!(rows_at(&*engine, seq, A).await.unwrap(), states[seq as usize], "seq {seq}");
     }
