@@ -34,6 +34,7 @@ async fn windows_are_published_whole() {
         }
         assert_eq!(progress.position.minor, seq);
     }
+    bench.settle().await; // the status follows what is published
     let status = bench.writer.status();
     assert_eq!((status.transactions, status.rows, status.applied), (49, 96, head));
     bench.stop().await;
