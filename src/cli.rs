@@ -142,6 +142,9 @@ pub struct ServeArgs {
     /// Default of the session variable tidelake_freshness [default: any]
     #[arg(long, env = "TIDELAKE_FRESHNESS", value_name = "any|latest")]
     pub freshness: Option<FreshnessArg>,
+    /// Time zone in which SQL sessions begin, e.g. Europe/Berlin or +02:00 [default: the upstream's]
+    #[arg(long, env = "TIDELAKE_TIME_ZONE", value_name = "ZONE")]
+    pub time_zone: Option<String>,
     /// Log lines as text or JSON, on stderr [default: text]
     #[arg(long, env = "TIDELAKE_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub access: Access,
     /// Default freshness of sessions.
     pub freshness: FreshnessArg,
+    /// Time zone sessions begin in; `None`: the upstream's.
+    pub time_zone: Option<String>,
     /// Log format.
     pub log_format: LogFormat,
     /// Log filter.
@@ -102,6 +104,7 @@ struct FileConfig {
     mysql_tls_key: Option<PathBuf>,
     insecure_listen: Option<bool>,
     freshness: Option<FreshnessArg>,
+    time_zone: Option<String>,
     log_format: Option<LogFormat>,
     log: Option<String>,
 }
@@ -185,6 +188,7 @@ impl Settings {
                 Duration::from_secs(60),
             )?,
             query_memory: size("query-memory", serve.query_memory.or(file.query_memory), ByteSize::gib(1))?,
+            time_zone: serve.time_zone.or(file.time_zone),
             freshness: serve.freshness.or(file.freshness).unwrap_or_default(),
             log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
             log: serve.log.or(file.log).unwrap_or_else(|| "info".into()),

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/tidelake.json   format version and the source it belongs to
 //! DIR/stream-start.json  where streaming first began
+//! DIR/upstream.json   kind, version and time zone of the upstream
 //! DIR/wishes.json     tables added, removed and to be copied again while it ran
 //! DIR/buffer/         Data Buffer
 //! DIR/engine/         Magic Engine
@@ -50,6 +51,21 @@ impl DataDir {
         let dir = DataDir { root: root.to_owned() };
         dir.empty_spill()?;
         Ok(dir)
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is known of the upstream.
+    pub fn upstream(&self) -> PathBuf {
+        self.root.join("upstream.json")
+    }
+
+    /// True if streaming from the source was begun before: there is a replica to serve.
+    pub fn begun(root: &Path) -> bool {
+        root.join("stream-start.json").exists()
     }
 
     /// Data Buffer.

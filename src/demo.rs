@@ -37,7 +37,7 @@ async fn run(settings: Settings, exit: bool) -> Result<()> {
     unpack(dir)?;
     let cancel = CancellationToken::new();
     shutdown::on_signals(cancel.clone())?;
-    let pipeline = Pipeline::start(&settings, cancel.clone()).await?;
+    let pipeline = Pipeline::start(&settings, None, cancel.clone()).await?;
     let shown = tokio::select! {
         shown = replay_and_query(&pipeline) => shown,
         () = cancel.cancelled() => Ok(()),
@@ -104,7 +104,7 @@ fn report(pipeline: &Pipeline, rows: u64, transactions: u64, seconds: f64) {
     let rate = rows as f64 / seconds.max(0.001);
     println!(
         "Replayed {rows} row changes of {transactions} transactions in {seconds:.1} s ({rate:.0} rows/s), up to {}.",
-        published.position
+        crate::status::place(&published.position.token)
     );
 }
 

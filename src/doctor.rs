@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use tidelake_binlog::filter::TableFilter;
-use tidelake_binlog::service::{self, Preflight, ServiceOptions};
+use tidelake_binlog::service::{self, Preflight, ServiceOptions, UpstreamServer};
 
 use crate::cli::DoctorArgs;
 use crate::config::{Settings, SourceSettings};
+use crate::data_dir::DataDir;
 use crate::pipeline::service_options;
 
 /// `tidelake doctor`.
@@ -24,15 +25,21 @@ pub fn doctor(args: DoctorArgs) -> Result<()> {
     refuse_errors(&preflight)
 }
 
-/// Checks the upstream of a service source; prints what is not as it should be.
+/// Checks the upstream of a service source; prints what is not as it should be. `None`: nobody answers (or it is no
+/// server), and there is a replica that is served meanwhile.
 ///
 /// # Errors
 /// If Tidelake cannot replicate from it as it is.
-pub async fn preflight(settings: &Settings) -> Result<()> {
-    let SourceSettings::Service { .. } = settings.source else { return Ok(()) };
+pub async fn preflight(settings: &Settings) -> Result<Option<UpstreamServer>> {
+    let SourceSettings::Service { .. } = settings.source else { return Ok(None) };
     let preflight = service::preflight(&service_options(settings)?).await?;
     preflight.warnings().chain(preflight.errors()).for_each(|finding| eprintln!("{finding}"));
-    refuse_errors(&preflight)
+    if preflight.unreachable && DataDir::begun(&settings.data_dir) {
+        eprintln!("the replica is served as it is; Tidelake goes on trying to reach the upstream");
+        return Ok(None);
+    }
+    refuse_errors(&preflight)?;
+    Ok(preflight.server)
 }
 
 fn refuse_errors(preflight: &Preflight) -> Result<()> {

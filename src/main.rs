@@ -20,6 +20,7 @@ mod shutdown;
 mod sql;
 mod status;
 mod tables;
+mod upstream;
 mod verify;
 mod wishes;
 

@@ -8,12 +8,11 @@ use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
 use tidelake_binlog::file::{FileSource, FileSourceOptions};
 use tidelake_binlog::filter::TableFilter;
-use tidelake_binlog::service::{ReplicaParts, ServiceOptions, ServiceSource};
+use tidelake_binlog::service::{ReplicaParts, ServiceOptions, ServiceSource, UpstreamServer};
 use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
 use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
-use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{CommitSeq, TableName};
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{LatchOptions, LocalLatch};
@@ -26,6 +25,7 @@ use crate::config::{Settings, SourceSettings};
 use crate::data_dir::DataDir;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
+use crate::upstream::Upstream;
 use crate::verify::Verifier;
 use crate::wishes::{Kept, Wishes};
 
@@ -64,12 +64,17 @@ pub struct Task {
 }
 
 impl Pipeline {
-    /// Starts every part; when it returns, everything listens.
+    /// Starts every part; when it returns, everything listens. `server`: what the upstream just said of itself.
     ///
     /// # Errors
     /// The first part that cannot start, and why.
-    pub async fn start(settings: &Settings, cancel: CancellationToken) -> Result<Arc<Pipeline>> {
+    pub async fn start(
+        settings: &Settings,
+        server: Option<&UpstreamServer>,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Pipeline>> {
         let dir = DataDir::open(&settings.data_dir, source_kind(settings), &address(settings))?;
+        let upstream = Upstream::learn(settings, server, &dir)?;
         let kept = Kept::load(&dir)?;
         let (source, service) = open_source(settings, &kept)?;
         let buffer: Arc<dyn Buffer> = open_buffer(&dir, settings)?;
@@ -87,7 +92,7 @@ impl Pipeline {
         let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
         probe.wake(writer.clone());
         let parts = ReplicaParts { engine: engine.clone(), buffer: buffer.clone(), latch: latch.clone() };
-        let sql = SqlEngine::new(sql_options(settings, &dir, engine.clone(), latch))?;
+        let sql = SqlEngine::new(sql_options(settings, &dir, upstream.as_ref(), engine.clone(), latch)?)?;
         let verifier = service.as_ref().map(|service| Verifier::new(service.clone(), parts, cancel.child_token()));
         let wishes = service
             .map(|service| anyhow::Ok(Wishes::start(&dir, filter(settings)?, kept, service, cancel.child_token())))
@@ -334,14 +339,23 @@ async fn start_writer(
     MagicWriter::start(parts).await.context("start the Magic Writer")
 }
 
-fn sql_options(settings: &Settings, dir: &DataDir, engine: Arc<dyn StoreEngine>, latch: Arc<dyn Latch>) -> SqlOptions {
-    SqlOptions {
+fn sql_options(
+    settings: &Settings,
+    dir: &DataDir,
+    upstream: Option<&Upstream>,
+    engine: Arc<dyn StoreEngine>,
+    latch: Arc<dyn Latch>,
+) -> Result<SqlOptions> {
+    let options = SqlOptions::new(engine, latch, upstream.map(|u| u.flavor).unwrap_or_default());
+    Ok(SqlOptions {
+        server_version: upstream.map_or_else(|| options.server_version.clone(), Upstream::replica_version),
+        zones: Upstream::zones(upstream, settings.time_zone.as_deref())?,
         memory_limit_bytes: settings.query_memory as usize,
         spill_dir: Some(dir.spill()),
         default_freshness: match settings.freshness {
             FreshnessArg::Any => DefaultFreshness::Any,
             FreshnessArg::Latest => DefaultFreshness::Latest,
         },
-        ..SqlOptions::new(engine, latch, ServerFlavor::MariaDb)
-    }
+        ..options
+    })
 }

@@ -27,10 +27,10 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(settings: Settings) -> Result<()> {
-    doctor::preflight(&settings).await?;
+    let server = doctor::preflight(&settings).await?;
     let cancel = CancellationToken::new();
     shutdown::on_signals(cancel.clone())?;
-    let pipeline = Pipeline::start(&settings, cancel.clone()).await?;
+    let pipeline = Pipeline::start(&settings, server.as_ref(), cancel.clone()).await?;
     eprintln!("{}", pipeline.how_to_connect());
     let bars = tokio::spawn(progress::show_copies(pipeline.clone(), cancel.clone()));
     let ended = pipeline.wait().await;

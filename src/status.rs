@@ -4,8 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use tidelake_binlog::mysql::position::BinlogPosition;
 use tidelake_core::ports::{CopyProgress, SourceState};
-use tidelake_core::{Catalog, TableEntry, TableState};
+use tidelake_core::{Catalog, SourcePosition, TableEntry, TableState};
 use tidelake_writer::{WriterState, WriterStatus};
 
 use crate::cli::StatusArgs;
@@ -207,12 +208,22 @@ pub fn print(args: &StatusArgs) -> Result<()> {
     Ok(())
 }
 
+/// A position as people write it: file and offset, and the GTIDs if there are any.
+pub fn place(token: &str) -> String {
+    let position = SourcePosition { token: token.to_owned(), ..SourcePosition::default() };
+    match BinlogPosition::parse(&position) {
+        Ok(at) if at.gtid.is_empty() => at.to_string(),
+        Ok(at) => format!("{at} (GTID {})", at.gtid),
+        Err(_) => token.to_owned(),
+    }
+}
+
 fn for_people(report: &StatusReport) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let source = &report.source;
     let state = format!("{:?}", source.state).to_lowercase();
-    let _ = writeln!(out, "source    {} {state}, read to {}", source.kind, source.position);
+    let _ = writeln!(out, "source    {} {state}, read to {}", source.kind, place(&source.position));
     if !source.reason.is_empty() {
         let _ = writeln!(out, "          {}", source.reason);
     }

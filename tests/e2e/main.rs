@@ -28,5 +28,6 @@ mod mirror;
 mod network;
 mod schema_changes;
 mod shutdown;
+mod upstream;
 mod verify;
 mod wishes;

@@ -5,6 +5,8 @@
 
 pub mod directory;
 pub mod reader;
+mod server;
 mod source;
 
+pub use server::{FilesServer, server_of};
 pub use source::{FileSource, FileSourceOptions};

@@ -88,6 +88,8 @@ pub struct Preflight {
     pub server: Option<UpstreamServer>,
     /// Number of wanted tables that the user can see.
     pub tables: usize,
+    /// Nobody answered: the upstream or the way to it is down. Trying again later may help.
+    pub unreachable: bool,
 }
 
 impl Preflight {
@@ -118,6 +120,7 @@ pub async fn preflight(options: &ServiceOptions) -> Result<Preflight> {
     let mut conn = match connector.connect_plain().await {
         Ok(conn) => conn,
         Err(error) => {
+            found.unreachable = error.is_transient();
             found.findings.push(checks::unreachable(&connector, &error));
             return Ok(found);
         }

@@ -47,7 +47,7 @@ use datafusion::prelude::SessionConfig;
 use tidelake_core::ports::{Latch, StoreEngine};
 use tidelake_core::types::text::ServerFlavor;
 
-pub use variables::DefaultFreshness;
+pub use variables::{DefaultFreshness, SqlZones};
 
 use crate::session::{SessionInfo, SqlError, SqlService, SqlSession};
 use variables::Variables;
@@ -63,6 +63,8 @@ pub struct SqlOptions {
     pub flavor: ServerFlavor,
     /// What `VERSION()` and the handshake say.
     pub server_version: String,
+    /// The sessions' time zone at the start.
+    pub zones: SqlZones,
     /// Bytes all running statements together may hold; more spills to disk, then fails.
     pub memory_limit_bytes: usize,
     /// Where spilled bytes go; `None`: the system's temporary directory.
@@ -89,7 +91,8 @@ impl SqlOptions {
             engine,
             latch,
             flavor,
-            server_version: format!("{kind}-tidelake-{}", env!("CARGO_PKG_VERSION")),
+            server_version: server_version(kind),
+            zones: SqlZones::default(),
             memory_limit_bytes: 1 << 30,
             spill_dir: None,
             default_freshness: DefaultFreshness::Any,
@@ -98,6 +101,12 @@ impl SqlOptions {
             target_partitions: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         }
     }
+}
+
+/// An upstream's version with ours behind it, as `VERSION()` says it.
+#[must_use]
+pub fn server_version(upstream: &str) -> String {
+    format!("{upstream}-tidelake-{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The SQL room of one process. Opens sessions ([`SqlService`]).
@@ -143,7 +152,7 @@ impl SqlEngine {
 impl Room {
     fn variables(&self) -> Variables {
         let o = &self.options;
-        Variables::new(&o.server_version, o.default_freshness, o.freshness_timeout)
+        Variables::new(&o.server_version, &o.zones, o.default_freshness, o.freshness_timeout)
     }
 }
 

@@ -19,11 +19,38 @@ pub enum DefaultFreshness {
     Latest,
 }
 
+/// The time zones that sessions begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlZones {
+    /// `@@time_zone`: `SYSTEM`, an offset or a name.
+    pub time_zone: String,
+    /// `@@system_time_zone`, what `SYSTEM` means: an offset or a name.
+    pub system_time_zone: String,
+}
+
+impl Default for SqlZones {
+    fn default() -> SqlZones {
+        SqlZones { time_zone: "SYSTEM".into(), system_time_zone: "UTC".into() }
+    }
+}
+
+impl SqlZones {
+    /// True if sessions know this zone's rules.
+    #[must_use]
+    pub fn knows(zone: &str) -> bool {
+        Zone::parse(zone).is_some()
+    }
+}
+
 /// A session's variables.
 #[derive(Clone, Debug)]
 pub(crate) struct Variables {
     values: BTreeMap<String, Option<String>>,
     users: HashMap<String, CellValue>,
+    /// What `SET time_zone = DEFAULT` sets.
+    default_zone: String,
+    /// What `SYSTEM` means.
+    system_zone: Zone,
 }
 
 /// Names and values that every session begins with. `None` is NULL.
@@ -95,9 +122,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("sql_warnings", "OFF"),
     ("storage_engine", "InnoDB"),
     ("super_read_only", "ON"),
-    ("system_time_zone", "UTC"),
     ("thread_cache_size", "0"),
-    ("time_zone", "SYSTEM"),
     ("transaction_isolation", "REPEATABLE-READ"),
     ("transaction_read_only", "ON"),
     ("tx_isolation", "REPEATABLE-READ"),
@@ -112,19 +137,28 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Variables whose effect Tidelake does not have: another value than the default would be a promise not kept.
-const FIXED: &[&str] =
-    &["div_precision_increment", "lower_case_table_names", "version", "version_comment", "read_only"];
+const FIXED: &[&str] = &[
+    "div_precision_increment",
+    "lower_case_table_names",
+    "version",
+    "version_comment",
+    "read_only",
+    "system_time_zone",
+];
 
 impl Variables {
     /// The variables of a new session.
-    pub(crate) fn new(version: &str, freshness: DefaultFreshness, timeout: Duration) -> Variables {
+    pub(crate) fn new(version: &str, zones: &SqlZones, freshness: DefaultFreshness, timeout: Duration) -> Variables {
         let mut values: BTreeMap<String, Option<String>> =
             DEFAULTS.iter().map(|(n, v)| ((*n).to_owned(), Some((*v).to_owned()))).collect();
         let name = if freshness == DefaultFreshness::Latest { "latest" } else { "any" };
         values.insert("tidelake_freshness".into(), Some(name.into()));
         values.insert("tidelake_freshness_timeout".into(), Some(timeout.as_secs().to_string()));
         values.insert("version".into(), Some(version.to_owned()));
-        Variables { values, users: HashMap::new() }
+        values.insert("time_zone".into(), Some(zones.time_zone.clone()));
+        values.insert("system_time_zone".into(), Some(zones.system_time_zone.clone()));
+        let system_zone = Zone::parse(&zones.system_time_zone).unwrap_or(UTC);
+        Variables { values, users: HashMap::new(), default_zone: zones.time_zone.clone(), system_zone }
     }
 
     /// A system variable's value; `None` is NULL.
@@ -156,7 +190,9 @@ impl Variables {
         let name = name.trim_matches('`').to_ascii_lowercase();
         let current = self.get(&name)?.map(str::to_owned);
         let Some(value) = value else {
-            if let Some((_, default)) = DEFAULTS.iter().find(|(n, _)| *n == name) {
+            if name == "time_zone" {
+                self.values.insert(name, Some(self.default_zone.clone()));
+            } else if let Some((_, default)) = DEFAULTS.iter().find(|(n, _)| *n == name) {
                 self.values.insert(name, Some((*default).to_owned()));
             }
             return Ok(());
@@ -174,7 +210,7 @@ impl Variables {
                 value.parse::<u32>().map_err(|_| wrong())?;
             }
             "time_zone" => {
-                zone_of(&value)?;
+                zone_of(&value, self.system_zone)?;
             }
             fixed if FIXED.contains(&fixed) && current.as_deref() != Some(value.as_str()) => {
                 return Err(SqlError::new(1238, "HY000", format!("Variable '{name}' is a read only variable")));
@@ -213,7 +249,12 @@ impl Variables {
 
     /// The session's time zone.
     pub(crate) fn zone(&self) -> Zone {
-        Zone::parse(self.text("time_zone")).unwrap_or(UTC)
+        Zone::of_session(self.text("time_zone"), self.system_zone).unwrap_or(UTC)
+    }
+
+    /// What `SYSTEM` means as a time zone.
+    pub(crate) fn system_zone(&self) -> Zone {
+        self.system_zone
     }
 
     /// `sql_select_limit`, if there is one.
@@ -248,8 +289,8 @@ impl Variables {
     }
 }
 
-fn zone_of(name: &str) -> Result<Zone, SqlError> {
-    Zone::parse(name).ok_or_else(|| {
+fn zone_of(name: &str, system: Zone) -> Result<Zone, SqlError> {
+    Zone::of_session(name, system).ok_or_else(|| {
         let hint = "an offset such as '+02:00', or a name such as 'Europe/Berlin'";
         SqlError::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}' ({hint})"))
     })
@@ -261,7 +302,7 @@ mod tests {
 
     #[test]
     fn freshness_has_two_values() {
-        let mut v = Variables::new("x", DefaultFreshness::Any, Duration::from_secs(60));
+        let mut v = Variables::new("x", &SqlZones::default(), DefaultFreshness::Any, Duration::from_secs(60));
         assert!(!v.latest());
         v.set("TIDELAKE_FRESHNESS", Some("latest".into())).unwrap();
         assert!(v.latest());
@@ -269,5 +310,20 @@ mod tests {
         assert_eq!(v.set("nothing_like_this", Some("1".into())).unwrap_err().code, 1193);
         v.set("autocommit", Some("0".into())).unwrap();
         assert!(!v.autocommit());
+    }
+
+    #[test]
+    fn sessions_begin_in_the_upstreams_time_zone() {
+        let zones = |zone: &str, system: &str| SqlZones { time_zone: zone.into(), system_time_zone: system.into() };
+        let new = |zones| Variables::new("x", &zones, DefaultFreshness::Any, Duration::from_secs(60));
+        let mut v = new(zones("SYSTEM", "+05:30"));
+        assert_eq!(v.zone(), Zone::Fixed(19_800));
+        v.set("time_zone", Some("Europe/Berlin".into())).unwrap();
+        assert!(matches!(v.zone(), Zone::Named(_)));
+        v.set("time_zone", None).unwrap();
+        assert_eq!(v.zone(), Zone::Fixed(19_800));
+        assert_eq!(v.get("system_time_zone").unwrap(), Some("+05:30"));
+        assert_eq!(v.set("system_time_zone", Some("UTC".into())).unwrap_err().code, 1238);
+        assert_eq!(new(zones("-03:00", "UTC")).zone(), Zone::Fixed(-10_800));
     }
 }

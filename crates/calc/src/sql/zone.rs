@@ -19,9 +19,14 @@ pub(crate) enum Zone {
 pub(crate) const UTC: Zone = Zone::Fixed(0);
 
 impl Zone {
-    /// `SYSTEM` (which is UTC), an offset up to 14 hours, or a name in any case.
+    /// A session's word for a zone: `SYSTEM` is the upstream's own.
+    pub(crate) fn of_session(text: &str, system: Zone) -> Option<Zone> {
+        if text.eq_ignore_ascii_case("SYSTEM") { Some(system) } else { Zone::parse(text) }
+    }
+
+    /// An offset up to 14 hours, or a name in any case.
     pub(crate) fn parse(text: &str) -> Option<Zone> {
-        if text.eq_ignore_ascii_case("SYSTEM") || text.eq_ignore_ascii_case("UTC") {
+        if text.eq_ignore_ascii_case("UTC") {
             return Some(UTC);
         }
         let (sign, rest) = match (text.strip_prefix('+'), text.strip_prefix('-')) {

@@ -25,7 +25,7 @@ pub(super) fn unreachable(connector: &Connector, error: &Error) -> Finding {
     } else {
         let fix = "check user and password in the URL (special characters percent-encoded); a user can be made with \
             CREATE USER 'tidelake'@'%' IDENTIFIED BY '...'; GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO \
-            'tidelake'@'%'. If it is the certificate: name its CA with ?ssl-mode=verify-identity&ssl-ca=FILE in the URL, and the \
+            'tidelake'@'%'. An anonymous user (DROP USER ''@'localhost') goes before 'tidelake'@'%' for connections from its host. If it is the certificate: name its CA with ?ssl-mode=verify-identity&ssl-ca=FILE in the URL, and the \
             host as the certificate does";
         ("the server refused the login or its encryption", fix.to_owned())
     };

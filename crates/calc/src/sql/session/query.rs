@@ -102,7 +102,8 @@ impl Session {
         };
         let now = now_us();
         let user = self.user();
-        let zone = self.variables.zone();
+        let concat_limit = self.variables.concat_limit();
+        let (zone, system_zone) = (self.variables.zone(), self.variables.system_zone());
         let scene = Scene {
             variables: &self.variables,
             catalog: &snapshot.catalog,
@@ -116,8 +117,7 @@ impl Session {
         };
         let names = rewrite(&mut statement, lexed, &scene)?;
         let collation = self.variables.collation().to_owned();
-        let context =
-            Arc::new(EvalContext { zone, collation, now_us: now, concat_limit: self.variables.concat_limit() });
+        let context = Arc::new(EvalContext { zone, system_zone, collation, now_us: now, concat_limit });
         let scope = Scope {
             state: &self.room.state,
             engine: &self.room.options.engine,

@@ -35,6 +35,8 @@ pub(crate) use row::{Out, Row, Want};
 pub(crate) struct EvalContext {
     /// The time zone.
     pub(crate) zone: Zone,
+    /// What `SYSTEM` means as a time zone.
+    pub(crate) system_zone: Zone,
     /// The collation of texts that are not columns.
     pub(crate) collation: String,
     /// The statement's time, microseconds since 1970 UTC.

@@ -17,6 +17,7 @@ use crate::sql::collation::Rules;
 use crate::sql::convert::convert;
 use crate::sql::datetime::{date_text, datetime_text, time_text};
 use crate::sql::types::{Ty, ty_of};
+use crate::sql::zone::Zone;
 
 /// What a function wants an argument as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub(crate) struct Row<'a> {
     pub(crate) returns: Ty,
     /// How the arguments' texts compare.
     pub(crate) rules: Rules,
+    /// What `SYSTEM` means as a time zone.
+    pub(crate) system_zone: Zone,
 }
 
 impl Row<'_> {
@@ -200,9 +203,10 @@ pub(super) fn run(
     let arguments = (0..call.args.len())
         .map(|i| argument(call, i, wants.get(i).copied().unwrap_or(last)))
         .collect::<Result<Vec<_>>>()?;
+    let system_zone = call.context.system_zone;
     let rules = Rules::of(&super::strongest(call.fields).unwrap_or_else(|| call.context.collation.clone()));
     let results = (0..call.rows).map(|row| {
-        let row = Row { arguments: &arguments, row, returns: call.returns, rules };
+        let row = Row { arguments: &arguments, row, returns: call.returns, rules, system_zone };
         if !sees_nulls && (0..row.len()).any(|i| row.is_null(i)) {
             return Ok(Out::Null);
         }

@@ -286,7 +286,8 @@ fn from_unixtime(call: &Call) -> Result<ArrayRef> {
 
 /// Moments outside TIMESTAMP's range are not moved; an unknown zone gives NULL.
 fn convert_tz(r: &Row) -> Result<Out> {
-    let (Some(from), Some(to)) = (Zone::parse(r.s(1)), Zone::parse(r.s(2))) else { return Ok(Out::Null) };
+    let zone = |i| Zone::of_session(r.s(i), r.system_zone);
+    let (Some(from), Some(to)) = (zone(1), zone(2)) else { return Ok(Out::Null) };
     if is_invalid_day(split_micros(r.i(0)).0) {
         return Ok(Out::Null);
     }
