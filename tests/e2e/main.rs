@@ -28,6 +28,7 @@ mod mirror;
 mod network;
 mod schema_changes;
 mod shutdown;
+mod sweep;
 mod upstream;
 mod verify;
 mod wishes;

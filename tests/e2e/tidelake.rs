@@ -1,6 +1,6 @@
 //! The process under test: its data directory, its ports, its status.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ impl Tidelake {
         self.address.set(None);
         // Of an earlier start, if there was one.
         let _ = std::fs::remove_file(self.ports_file());
-        self.process = Some(Process::start(Path::new(BINARY), &self.args, &self.log_file()));
+        self.process = Some(Process::start(&binary(), &self.args, &self.log_file()));
     }
 
     /// Waits until it listens.
@@ -175,6 +175,18 @@ impl Tidelake {
         answer.body_mut().read_json().expect("the status is JSON")
     }
 
+    /// What is wrong with the process as a whole: it ended, or a part of it did.
+    pub fn trouble(&mut self) -> Option<String> {
+        if let Some(status) = self.process.as_mut().and_then(Process::ended) {
+            return Some(format!("tidelake ended: {status}"));
+        }
+        if self.printed().contains("panicked at") {
+            return Some("a panic in tidelake".to_owned());
+        }
+        let (code, body) = self.get("/healthz");
+        (code != 200).then_some(body)
+    }
+
     /// A path of the HTTP listener: code and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -197,11 +209,14 @@ impl Tidelake {
     }
 }
 
-const BINARY: &str = env!("CARGO_BIN_EXE_tidelake");
+/// The program under test: the one just built, or what `TIDELAKE_BINARY` says.
+fn binary() -> PathBuf {
+    std::env::var_os("TIDELAKE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tidelake").into(), PathBuf::from)
+}
 
 /// A command that ends by itself.
 pub fn tidelake(args: &[&str]) -> Output {
-    Command::new(BINARY).args(args).output().expect("the binary under test starts")
+    Command::new(binary()).args(args).output().expect("the binary under test starts")
 }
 
 /// Its standard output; panics unless it ended well.

@@ -69,11 +69,7 @@ impl ServerKind {
     /// # Panics
     /// If it is not there.
     fn root(self) -> Option<PathBuf> {
-        let name = self.obtained_as()?;
-        let dir = servers_dir().join(name);
-        let there = dir.join(".complete").is_file();
-        assert!(there, "{} is missing and the tests need it: run `./scripts/servers.sh {name}`", dir.display());
-        Some(dir.join("root"))
+        Some(obtained(self.obtained_as()?))
     }
 
     /// The program and the arguments that come before all others. Servers with a C library of their own are started by
@@ -205,6 +201,18 @@ impl ServerKind {
 
 fn as_root() -> Option<&'static str> {
     (user_id() == "0").then_some("--user=root")
+}
+
+/// Where `scripts/servers.sh` unpacked what it knows by this name.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn obtained(name: &str) -> PathBuf {
+    let dir = servers_dir().join(name);
+    let there = dir.join(".complete").is_file();
+    assert!(there, "{} is missing and the tests need it: run `./scripts/servers.sh {name}`", dir.display());
+    dir.join("root")
 }
 
 /// Where `scripts/servers.sh` puts them.

@@ -19,7 +19,7 @@ mod proxy;
 mod template;
 
 pub use client::SqlClient;
-pub use kind::ServerKind;
+pub use kind::{ServerKind, obtained};
 pub use mariadb::MariaDb;
 pub use options::MariaDbOptions;
 pub use process::{Process, Signal};

@@ -77,6 +77,12 @@ impl MariaDb {
         self.home.path().join("data")
     }
 
+    /// Its Unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.home.path().join("sock")
+    }
+
     /// `mysql://` URL of `root`.
     #[must_use]
     pub fn url(&self) -> String {
