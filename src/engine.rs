@@ -100,7 +100,7 @@ fn for_people(stats: &EngineStats) -> String {
     out
 }
 
-/// One line per level, and one for files that only old snapshots read.
+/// One line of the whole table, one per level if there are two, and one for files that only old snapshots read.
 fn rows_of(table: &TableFigures) -> Vec<(String, Vec<String>)> {
     let amplification = table.write_amplification.map_or_else(|| "-".into(), |a| format!("{a:.2}"));
     let index = mib(table.index_bytes + table.deaths_bytes);
@@ -115,8 +115,12 @@ fn rows_of(table: &TableFigures) -> Vec<(String, Vec<String>)> {
     let cells = [vec![level], numbers.to_vec(), vec![mib(bytes), index, memory, amplification]].concat();
     let name = if table.state == "live" { table.table.clone() } else { format!("{} ({})", table.table, table.state) };
     let mut lines = vec![(name, cells)];
+    let blank = String::new;
+    for level in table.levels.iter().filter(|_| table.levels.len() > 1) {
+        let (files, rows) = (level.files.to_string(), level.rows.to_string());
+        lines.push((blank(), vec![level.level.clone(), files, rows, blank(), mib(level.bytes)]));
+    }
     if table.retired_files > 0 {
-        let blank = String::new;
         let (files, bytes) = (table.retired_files.to_string(), mib(table.retired_bytes));
         lines.push((blank(), vec!["retired".into(), files, blank(), blank(), bytes]));
     }
@@ -134,11 +138,11 @@ mod tests {
 
     #[test]
     fn figures_read_like_a_table() {
-        let level = LevelFigures { level: "l0".into(), files: 3, rows: 1000, bytes: 5 << 20 };
+        let level = |name: &str, files| LevelFigures { level: name.into(), files, rows: 500, bytes: 5 << 20 };
         let table = TableFigures {
             table: "shop.orders".into(),
             state: "live".into(),
-            levels: vec![level],
+            levels: vec![level("base", 1), level("l0", 2)],
             dead_rows: 17,
             retired_files: 2,
             write_amplification: Some(1.5),
@@ -148,8 +152,9 @@ mod tests {
         let row = text.lines().find(|l| l.starts_with("shop.orders")).expect("a line of the table");
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>()[1..],
-            ["l0", "3", "1000", "17", "5.0", "0.0", "0.0", "1.50"]
+            ["base+l0", "3", "1000", "17", "10.0", "0.0", "0.0", "1.50"]
         );
+        assert!(text.lines().any(|l| l.split_whitespace().eq(["l0", "2", "500", "5.0"])), "{text}");
         assert!(text.contains("flushed at 8.0 MiB") && text.contains("retired"), "{text}");
     }
 

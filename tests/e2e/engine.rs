@@ -40,9 +40,10 @@ fn figures_and_scrub_of_a_replica() {
     let whole = tidelake_prints(&["scrub", "--data-dir", &dir]);
     assert!(whole.contains("whole") && !whole.contains("DAMAGED"), "{whole}");
     // One bit of one data file.
-    let l0 = replica.data_dir().join(format!("engine/table/{}/l0", table["id"]));
-    let files = std::fs::read_dir(l0).expect("the table's files").map(|f| f.expect("a file").path());
-    let victim = files.into_iter().find(|f| f.extension().is_some_and(|e| e == "parquet")).expect("a data file");
+    let level = |name| replica.data_dir().join(format!("engine/table/{}/{name}", table["id"]));
+    let files = ["l0", "base"].map(|l| std::fs::read_dir(level(l)).expect("the table's files"));
+    let mut files = files.into_iter().flatten().map(|f| f.expect("a file").path());
+    let victim = files.find(|f| f.extension().is_some_and(|e| e == "parquet")).expect("a data file");
     let mut bytes = std::fs::read(&victim).expect("read it");
     let at = bytes.len() / 2;
     bytes[at] ^= 4;

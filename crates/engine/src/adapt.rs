@@ -17,6 +17,8 @@ pub(crate) struct Target {
     pub(crate) def: Arc<TableDef>,
     pub(crate) columns: Vec<ColumnId>,
     pub(crate) schema: SchemaRef,
+    /// NULLs are taken in columns that are NOT NULL: of rows that may be dead.
+    any_nulls: bool,
 }
 
 impl Target {
@@ -27,12 +29,20 @@ impl Target {
             Ok(all.field(i).clone())
         };
         let schema = Arc::new(Schema::new(columns.iter().map(pick).collect::<Result<Vec<_>>>()?));
-        Ok(Target { def, columns, schema })
+        Ok(Target { def, columns, schema, any_nulls: false })
     }
 
     pub(crate) fn all(def: Arc<TableDef>) -> Result<Target> {
         let columns = def.columns.iter().map(|c| c.id).collect();
         Target::new(def, columns)
+    }
+
+    /// All columns, for rows that may be dead: they may have NULLs that no living row has any more.
+    pub(crate) fn of_any_row(def: Arc<TableDef>) -> Result<Target> {
+        let target = Target::all(def)?;
+        let fields = target.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Target { schema, any_nulls: true, ..target })
     }
 
     /// The rows of a batch whose columns have the ids `have`.
@@ -44,7 +54,7 @@ impl Target {
                 Some(i) => widen(rows.column(i), field.data_type())?,
                 None => self.initial(*id, count)?,
             };
-            if !field.is_nullable() && array.null_count() > 0 {
+            if !self.any_nulls && !field.is_nullable() && array.null_count() > 0 {
                 let reason = format!(
                     "column {} is NOT NULL now, but {} stored rows have NULL",
                     field.name(),

@@ -13,7 +13,32 @@ use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
 
 use crate::deaths::FileDeaths;
 use crate::parquet_file::crc_of;
-use crate::pki::Pki;
+use crate::pki::{KeyRange, Pki};
+
+/// Where a file is among the files of its table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// Sorted, over any keys.
+    #[default]
+    L0,
+    /// Sorted, and no other base file has keys between its first and its last one.
+    Base,
+}
+
+impl Level {
+    /// Its name in paths and figures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Level::L0 => "l0",
+            Level::Base => "base",
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
 
 /// A data file as the manifest knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,9 +46,14 @@ pub(crate) struct FileMeta {
     /// Unique in the engine.
     pub(crate) id: u64,
     pub(crate) table: TableId,
+    #[serde(default)]
+    pub(crate) level: Level,
+    /// The file has the hidden column of births. Outputs of merges have none: who may read them sees all their rows.
+    #[serde(default = "yes")]
+    pub(crate) with_births: bool,
     /// The memtable generation that became this file.
     pub(crate) generation: Option<u64>,
-    /// Column ids, in the file's order; the hidden birth column comes after them.
+    /// Column ids, in the file's order; the hidden birth column, if there is one, comes after them.
     pub(crate) columns: Vec<ColumnId>,
     /// Signature of the key the rows are sorted by.
     pub(crate) sorted_by: String,
@@ -46,13 +76,18 @@ pub(crate) struct FileMeta {
 impl FileMeta {
     /// Its path below the engine's directory.
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
-        table_dir(dir, self.table).join("l0").join(format!("{}.parquet", self.id))
+        table_dir(dir, self.table).join(self.level.name()).join(format!("{}.parquet", self.id))
     }
 
     /// Path of its key index of this signature.
     pub(crate) fn pki_path(&self, dir: &Path, signature: &str) -> PathBuf {
         let name = format!("{}-{:08x}.pki", self.id, crc32fast::hash(signature.as_bytes()));
-        table_dir(dir, self.table).join("l0").join(name)
+        table_dir(dir, self.table).join(self.level.name()).join(name)
+    }
+
+    /// Columns of the Parquet file.
+    fn file_columns(&self) -> usize {
+        self.columns.len() + usize::from(self.with_births)
     }
 }
 
@@ -124,6 +159,16 @@ impl DataFile {
         self.valid_to.store(valid_to.0, Ordering::Release);
     }
 
+    /// First and last key, as the table identifies rows now; `None` without an index.
+    pub(crate) fn keys(&self) -> Option<Arc<KeyRange>> {
+        self.pki.read().range().cloned()
+    }
+
+    /// True if look-ups of keys of this signature find it by its range.
+    pub(crate) fn is_base(&self, signature: &str) -> bool {
+        self.meta.level == Level::Base && self.meta.sorted_by == signature
+    }
+
     /// True if new plans at `seq` must read it.
     pub(crate) fn covers(&self, seq: CommitSeq) -> bool {
         let valid_to = CommitSeq(self.valid_to.load(Ordering::Acquire));
@@ -163,11 +208,11 @@ impl DataFile {
         let footer = ArrowReaderMetadata::load(&self.open()?, options).map_err(|e| self.corrupt(e))?;
         let rows = footer.metadata().file_metadata().num_rows();
         let columns = footer.schema().fields().len();
-        if rows != self.meta.rows as i64 || columns != self.meta.columns.len() + 1 {
+        if rows != self.meta.rows as i64 || columns != self.meta.file_columns() {
             return Err(self.corrupt(format!(
                 "{rows} rows and {columns} columns, the manifest has {} and {}",
                 self.meta.rows,
-                self.meta.columns.len() + 1
+                self.meta.file_columns()
             )));
         }
         Ok(self.footer.get_or_init(|| footer).clone())

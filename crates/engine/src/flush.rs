@@ -10,6 +10,9 @@
 //!
 //! Rows that were dead at the horizon already are left out; files that no readable seq needs are let go. A failed
 //! write poisons the engine: readers go on, writing needs a restart.
+//!
+//! A large generation whose keys lie between those of the base files becomes a base file at once: so does what a copy
+//! reads in the order of its key, and what is appended, without a merge.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,13 +28,13 @@ use tidelake_core::{CommitSeq, Error, Result, TableDef, TableId};
 use crate::adapt::column_ids;
 use crate::deaths::{Deaths, DeathsByFile, FileDeaths, encode_deaths};
 use crate::engine::Inner;
-use crate::file::{DataFile, FileMeta, table_dir};
+use crate::file::{DataFile, FileMeta, Level, table_dir};
 use crate::keys::{KeyMaker, Keys};
 use crate::manifest::{Edit, ManifestLog};
 use crate::memory::{Chunk, Generation};
 use crate::meters::{Timer, gauge};
 use crate::parquet_file::{DataFileWriter, sync_dir};
-use crate::pki::{Pki, PkiBuilder};
+use crate::pki::{KeyRange, Pki, PkiBuilder};
 use crate::scan::read::BATCH_ROWS;
 use crate::schema::build_pki;
 use crate::table::{Table, Units};
@@ -216,14 +219,17 @@ fn write(inner: &Inner, manifest: &mut ManifestLog, job: &mut Job) -> Result<Vec
     let mut flushed = Vec::new();
     for table in &mut job.tables {
         let mut files = Vec::new();
+        let mut taken = Vec::new();
         for frozen in &table.frozen {
-            if let Some(file) = write_generation(inner, table.table.id, frozen, job.horizon)? {
+            let level = level_of(inner, &table.table, frozen, &mut taken);
+            if let Some(file) = write_generation(inner, table.table.id, frozen, job.horizon, level)? {
                 let deaths = deaths_of(frozen, &file.order, |d| d <= job.upto.seq.0);
                 if !deaths.is_empty() {
                     table.new_deaths.push((file.meta.id, Deaths::from_pairs(deaths)));
                 }
                 edit.add_files.push(durable_meta(&file.meta, file.meta.dead_at, job.upto.seq));
                 files.push(file);
+                faults.crash_point("flush: after a file")?;
             }
         }
         edit.add_files.extend(table.adopted.iter().map(|f| durable_meta(&f.meta, f.dead_at(), job.upto.seq)));
@@ -245,12 +251,45 @@ fn durable_meta(meta: &FileMeta, dead_at: CommitSeq, upto: CommitSeq) -> FileMet
     FileMeta { dead_at: if dead_at <= upto { dead_at } else { CommitSeq::MAX }, ..meta.clone() }
 }
 
+/// Where a generation goes: to the base level if it is large and no base file, nor one that a running merge makes,
+/// has keys between its own. `taken` has the ranges of base files of this flush.
+fn level_of(inner: &Inner, table: &Table, frozen: &Frozen, taken: &mut Vec<KeyRange>) -> Level {
+    let bytes: u64 = frozen.chunks.iter().map(|c| c.bytes).sum();
+    let rows: u64 = frozen.chunks.iter().map(|c| c.len() as u64).sum();
+    let options = &inner.options;
+    let (full_bytes, full_rows) = (options.base_file_bytes.min(options.memtable_bytes / 2), options.base_file_rows);
+    // Files are smaller than what is in memory.
+    let small = bytes < full_bytes && rows < full_rows / 2;
+    if frozen.keyless || small {
+        return Level::L0;
+    }
+    let Some(range) = range_of(frozen) else { return Level::L0 };
+    let units = table.units.read();
+    // Those that die with a truncation that is only staged may live again.
+    let mut base = units.files.iter().filter(|f| f.is_base(&frozen.signature)).filter_map(|f| f.keys());
+    let in_base = base.any(|b| b.overlaps(&range));
+    let made = units.merging_keys.iter().chain(taken.iter()).any(|o| o.overlaps(&range));
+    let occupied = (in_base || made) && !options.faults.on("bug: flush over base files");
+    if units.keys.signature() != frozen.signature || occupied {
+        return Level::L0;
+    }
+    taken.push(range);
+    Level::Base
+}
+
+/// Smallest and largest key of a generation, dead rows included.
+fn range_of(frozen: &Frozen) -> Option<KeyRange> {
+    let keys = || frozen.keys.iter().flat_map(|k| (0..k.len()).map(|i| k.get(i)));
+    Some(KeyRange { first: keys().min()?.into(), last: keys().max()?.into() })
+}
+
 /// Writes a data file and its key index, durably; `None` if no row is kept.
 pub(crate) fn write_generation(
     inner: &Inner,
     table: TableId,
     frozen: &Frozen,
     horizon: CommitSeq,
+    level: Level,
 ) -> Result<Option<Flushed>> {
     let order = rows_in_order(frozen, horizon);
     if order.is_empty() {
@@ -261,6 +300,8 @@ pub(crate) fn write_generation(
     let mut meta = FileMeta {
         id: inner.next_id(),
         table,
+        level,
+        with_births: true,
         generation: Some(frozen.id),
         columns: column_ids(&frozen.def),
         sorted_by: frozen.signature.clone(),
@@ -274,12 +315,12 @@ pub(crate) fn write_generation(
         dead_at: frozen.dead_at,
     };
     let path = meta.path(dir);
-    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.row_groups())?;
+    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.row_groups(), level, true)?;
     let batches: Vec<&RecordBatch> = frozen.chunks.iter().map(|c| &c.rows).collect();
     for part in order.chunks(BATCH_ROWS) {
         let picks: Vec<(usize, usize)> = part.iter().map(|(c, r)| (*c as usize, *r as usize)).collect();
         let births = picks.iter().map(|(c, r)| frozen.chunks[*c].births[*r]).collect();
-        writer.write(&interleave_record_batch(&batches, &picks)?, births)?;
+        writer.write(&interleave_record_batch(&batches, &picks)?, Some(births))?;
     }
     let written = writer.finish()?;
     meta.bytes = written.bytes;
@@ -315,7 +356,8 @@ fn key_of(frozen: &Frozen, at: (u32, u32)) -> &[u8] {
 
 fn write_pki(inner: &Inner, meta: &FileMeta, frozen: &Frozen, order: &[(u32, u32)]) -> Result<Pki> {
     let path = meta.pki_path(&inner.options.dir, &frozen.signature);
-    let mut builder = PkiBuilder::create(&path, &frozen.signature, order.len() as u64)?;
+    let filter_keys = (meta.level == Level::L0).then_some(order.len() as u64);
+    let mut builder = PkiBuilder::create(&path, &frozen.signature, filter_keys)?;
     let mut rows: Vec<u32> = (0..order.len() as u32).collect();
     if frozen.keyless {
         rows.sort_unstable_by_key(|r| key_of(frozen, order[*r as usize]));
@@ -377,10 +419,11 @@ pub(crate) fn death_log_path(dir: &Path, table: TableId, id: u64) -> PathBuf {
 /// Makes the directories of a table, durably.
 pub(crate) fn ensure_table_dirs(dir: &Path, table: TableId) -> Result<()> {
     let own = table_dir(dir, table);
-    if own.join("dv").is_dir() {
+    // The last one that is made.
+    if own.join("base").is_dir() {
         return Ok(());
     }
-    for part in ["l0", "dv"] {
+    for part in ["l0", "dv", "base"] {
         let path = own.join(part);
         fs::create_dir_all(&path).map_err(|e| Error::io(format!("create {}", path.display()), e))?;
     }
@@ -459,6 +502,7 @@ fn replace(units: &mut Units, job: &TableJob, ready: Vec<(u64, Arc<DataFile>)>) 
     units.files.retain(|f| !gone.contains(&f.meta.id));
     units.retired.retain(|f| !gone.contains(&f.meta.id));
     units.files.extend(ready.into_iter().map(|r| r.1));
+    units.arrange();
     freed
 }
 

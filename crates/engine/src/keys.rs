@@ -7,6 +7,7 @@
 //! other; when an ALTER changes it, indexes are made anew ([`crate::schema`]).
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::row::Rows;
@@ -80,6 +81,17 @@ impl Keys {
             .map_err(|_| Error::Limit("keys of one batch of rows are over 4 GiB: use smaller batches".into()))?;
         self.ends.push(end);
         Ok(())
+    }
+
+    /// All of several.
+    pub(crate) fn joined(parts: &[Arc<Keys>]) -> Result<Keys> {
+        let mut keys = Keys::default();
+        for part in parts {
+            for row in 0..part.len() {
+                keys.push(part.get(row))?;
+            }
+        }
+        Ok(keys)
     }
 
     pub(crate) fn len(&self) -> usize {

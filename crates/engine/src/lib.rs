@@ -26,6 +26,8 @@ mod memory;
 mod meters;
 mod options;
 mod parquet_file;
+#[doc(hidden)]
+pub mod parts;
 mod pki;
 mod recovery;
 mod scan;

@@ -15,10 +15,22 @@ pub struct EngineOptions {
     /// Staged rows above this many bytes are written to private files before they are published; `None`: half of
     /// `memtable_bytes`.
     pub spill_bytes: Option<u64>,
+    /// So many small chunks of published rows in memory are joined to one; 0: never.
+    pub join_chunks: usize,
     /// Rows of a Parquet row group.
     pub row_group_rows: usize,
-    /// A table with more files than this is compacted after a flush.
+    /// A table with more small files than this, or with more sorted files than this over one key, is compacted after
+    /// a flush.
     pub max_files: usize,
+    /// Merges cut their output at this size: a file of the base level is about so large.
+    pub base_file_bytes: u64,
+    /// Merges cut their output at this many rows too.
+    pub base_file_rows: u64,
+    /// Files go to the base level when the base files that have to be rewritten with them have at most this many
+    /// times their bytes. More writes less often; fewer dead rows and look-ups in between with less.
+    pub base_ratio: u64,
+    /// Merges write at most so many bytes per second; `None`: as fast as they can.
+    pub merge_bytes_per_second: Option<u64>,
     /// A file with more than this part of its rows dead below the horizon is compacted (0.0 to 1.0).
     pub max_dead: f64,
     #[doc(hidden)]
@@ -26,14 +38,19 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// Defaults for a server: 256 MiB memtable, groups of 1M rows, at most 8 files a table.
+    /// Defaults for a server: 256 MiB memtable, groups of 1M rows, at most 8 files over a key, base files of 128 MiB.
     pub fn new(dir: impl Into<PathBuf>) -> EngineOptions {
         EngineOptions {
             dir: dir.into(),
             memtable_bytes: 256 << 20,
             spill_bytes: None,
+            join_chunks: 32,
             row_group_rows: 1 << 20,
             max_files: 8,
+            base_file_bytes: 128 << 20,
+            base_file_rows: 1 << 30,
+            base_ratio: 4,
+            merge_bytes_per_second: None,
             max_dead: 0.3,
             faults: Faults::default(),
         }

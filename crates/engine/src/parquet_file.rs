@@ -1,19 +1,21 @@
 //! Writing a data file: Parquet that old readers accept, rows in the order of their keys, the hidden birth
-//! column last.
+//! column, if there is one, last. Files of L0 are compressed for speed (LZ4_RAW), base files for size (ZSTD).
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::options::RowGroups;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use tidelake_core::types::arrow::FIELD_ID_METADATA_KEY;
 use tidelake_core::{Error, Result, TableDef};
+
+use crate::file::Level;
+use crate::options::RowGroups;
 
 /// Name of the hidden column of births.
 pub(crate) const SEQ_COLUMN: &str = "_seq";
@@ -21,10 +23,12 @@ pub(crate) const SEQ_COLUMN: &str = "_seq";
 const SEQ_FIELD_ID: &str = "2147483000";
 
 /// The schema of files of a table version: its columns, then births.
-pub(crate) fn file_schema(def: &TableDef) -> SchemaRef {
+fn file_schema(def: &TableDef, with_births: bool) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = def.arrow_schema().fields().iter().cloned().collect();
-    let id = [(FIELD_ID_METADATA_KEY.to_owned(), SEQ_FIELD_ID.to_owned())];
-    fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::UInt64, false).with_metadata(id.into())));
+    if with_births {
+        let id = [(FIELD_ID_METADATA_KEY.to_owned(), SEQ_FIELD_ID.to_owned())];
+        fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::UInt64, false).with_metadata(id.into())));
+    }
     Arc::new(Schema::new(fields))
 }
 
@@ -44,6 +48,7 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// CRC-32 of the whole file.
     pub(crate) crc: u32,
+    /// Smallest and largest birth, of a file that has them.
     pub(crate) births: (u64, u64),
 }
 
@@ -66,30 +71,38 @@ impl Write for HashingFile {
 }
 
 impl DataFileWriter {
-    pub(crate) fn create(path: &Path, def: &TableDef, groups: RowGroups) -> Result<DataFileWriter> {
+    pub(crate) fn create(
+        path: &Path,
+        def: &TableDef,
+        groups: RowGroups,
+        level: Level,
+        with_births: bool,
+    ) -> Result<DataFileWriter> {
         let name = path.display().to_string();
         let file = File::create(path).map_err(|e| Error::io(format!("create {name}"), e))?;
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
-            .set_compression(Compression::LZ4_RAW)
+            .set_compression(compression(level))
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_max_row_group_row_count(Some(groups.rows))
             .set_created_by("tidelake".to_owned())
             .build();
-        let schema = file_schema(def);
+        let schema = file_schema(def, with_births);
         let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
         Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: groups.bytes })
     }
 
-    /// Adds rows of the version's schema, with their births.
-    pub(crate) fn write(&mut self, rows: &RecordBatch, births: Vec<u64>) -> Result<()> {
-        for birth in &births {
-            self.births = (self.births.0.min(*birth), self.births.1.max(*birth));
-        }
-        self.rows += births.len() as u64;
+    /// Adds rows of the version's schema, with their births if the file has them.
+    pub(crate) fn write(&mut self, rows: &RecordBatch, births: Option<Vec<u64>>) -> Result<()> {
+        self.rows += rows.num_rows() as u64;
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
-        columns.push(Arc::new(UInt64Array::from(births)));
+        if let Some(births) = births {
+            for birth in &births {
+                self.births = (self.births.0.min(*birth), self.births.1.max(*birth));
+            }
+            columns.push(Arc::new(UInt64Array::from(births)));
+        }
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.writer.write(&batch).map_err(|e| failed(&self.name, e))?;
         // Whole groups in memory at once are bounded by bytes too.
@@ -99,6 +112,16 @@ impl DataFileWriter {
         Ok(())
     }
 
+    /// Bytes of the file so far, those in memory estimated.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Ends the file and makes it durable.
     pub(crate) fn finish(self) -> Result<Written> {
         let io = |e| Error::io(format!("sync {}", self.name), e);
@@ -106,6 +129,13 @@ impl DataFileWriter {
         file.sync_all().map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         Ok(Written { rows: self.rows, bytes, crc: hasher.finalize(), births: self.births })
+    }
+}
+
+fn compression(level: Level) -> Compression {
+    match level {
+        Level::L0 => Compression::LZ4_RAW,
+        Level::Base => Compression::ZSTD(ZstdLevel::default()),
     }
 }
 

@@ -10,7 +10,7 @@ use tidelake_core::{CommitSeq, Error, Result, TableDef, TableId};
 
 use crate::deaths::{Deaths, FileDeaths, decode_deaths};
 use crate::engine::Recovered;
-use crate::file::{DataFile, FileMeta};
+use crate::file::{DataFile, FileMeta, Level};
 use crate::flush::death_log_path;
 use crate::keys::KeyMaker;
 use crate::manifest::{ManifestLog, State};
@@ -97,19 +97,9 @@ pub(crate) fn leftovers(dir: &Path, state: &State) -> Result<Vec<PathBuf>> {
     let mut orphans = Vec::new();
     for (name, path) in list(&dir.join("table"))? {
         let Ok(table) = name.parse::<u64>() else { return Err(foreign(&path)) };
-        refuse_foreign(&path, &["l0", "dv"])?;
-        let known: BTreeSet<u64> = state.files.values().filter(|f| f.table.0 == table).map(|f| f.id).collect();
-        for (name, path) in list(&path.join("l0"))? {
-            let id = match name.strip_suffix(".parquet") {
-                Some(id) => id.parse::<u64>(),
-                None => name.strip_suffix(".pki").and_then(|n| n.split_once('-')).map_or("", |n| n.0).parse(),
-            };
-            match id {
-                Ok(_) if name.contains(RUN_MARK) => orphans.push(path),
-                Ok(id) if known.contains(&id) => {}
-                Ok(_) => orphans.push(path),
-                Err(_) => return Err(foreign(&path)),
-            }
+        refuse_foreign(&path, &["l0", "base", "dv"])?;
+        for level in [Level::L0, Level::Base] {
+            data_leftovers(&path.join(level.name()), state, TableId(table), level, &mut orphans)?;
         }
         for (name, path) in list(&path.join("dv"))? {
             match name.strip_suffix(".dvlog").and_then(|n| n.parse::<u64>().ok()) {
@@ -120,6 +110,24 @@ pub(crate) fn leftovers(dir: &Path, state: &State) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(orphans)
+}
+
+fn data_leftovers(dir: &Path, state: &State, table: TableId, level: Level, orphans: &mut Vec<PathBuf>) -> Result<()> {
+    let of_level = state.files.values().filter(|f| f.table == table && f.level == level);
+    let known: BTreeSet<u64> = of_level.map(|f| f.id).collect();
+    for (name, path) in list(dir)? {
+        let id = match name.strip_suffix(".parquet") {
+            Some(id) => id.parse::<u64>(),
+            None => name.strip_suffix(".pki").and_then(|n| n.split_once('-')).map_or("", |n| n.0).parse(),
+        };
+        match id {
+            Ok(_) if name.contains(RUN_MARK) => orphans.push(path),
+            Ok(id) if known.contains(&id) => {}
+            Ok(_) => orphans.push(path),
+            Err(_) => return Err(foreign(&path)),
+        }
+    }
+    Ok(())
 }
 
 fn remove_orphans(dir: &Path, state: &State) -> Result<()> {
@@ -154,6 +162,7 @@ fn tables(dir: &Path, state: &State, heal: bool) -> Result<BTreeMap<TableId, Arc
         let file = open_file(dir, meta, log, &units.def, &units.keys, heal)?;
         if meta.valid_to == CommitSeq::MAX { units.files.push(file) } else { units.retired.push(file) }
     }
+    tables.values().for_each(|t| t.units.write().arrange());
     Ok(tables)
 }
 

@@ -163,6 +163,7 @@ fn undo_rows(units: &mut Units, published: CommitSeq) -> u64 {
     }
     units.last_seq = units.last_seq.min(published);
     units.disturbed += 1;
+    units.arrange();
     freed
 }
 
@@ -176,6 +177,7 @@ fn install(units: &mut Units, rekeyed: Rekeyed) {
         *file.pki.write() = Arc::new(pki);
     }
     units.disturbed += 1;
+    units.arrange();
 }
 
 /// Makes the key index of a file anew, from its rows, as `def` identifies them.
@@ -192,8 +194,9 @@ pub(crate) fn build_pki(
     {
         return Ok(pki);
     }
-    let target = Target::all(def.clone())?;
-    let mut sorter = PkiSorter::new(&path, maker.signature());
+    let target = Target::of_any_row(def.clone())?;
+    let with_filter = !file.is_base(maker.signature());
+    let mut sorter = PkiSorter::new(&path, maker.signature(), with_filter);
     read_file(&FileRead::everything(file.clone(), target)?, &mut |batch, first| {
         sorter.push(&maker.keys(&batch)?, first)?;
         Ok(true)

@@ -122,6 +122,7 @@ impl Scrub<'_> {
                 checked.extend(self.file(meta, def)?);
             }
             self.unique_keys(def, &checked)?;
+            self.ranges_apart(def, &checked)?;
         }
         Ok(())
     }
@@ -198,6 +199,20 @@ impl Scrub<'_> {
         }
     }
 
+    /// Base files keep apart from each other.
+    fn ranges_apart(&mut self, def: &TableDef, files: &[Checked]) -> Result<()> {
+        let maker = KeyMaker::new(def)?;
+        let living = |f: &DataFile| f.meta.valid_to == CommitSeq::MAX && f.dead_at() == CommitSeq::MAX;
+        let base = files.iter().map(|c| &c.file).filter(|f| living(f) && f.is_base(maker.signature()));
+        let mut ranges: Vec<_> = base.filter_map(|f| Some((f.keys()?, f))).collect();
+        ranges.sort_by(|a, b| a.0.first.cmp(&b.0.first));
+        for pair in ranges.windows(2).filter(|p| p[0].0.overlaps(&p[1].0)) {
+            let other = pair[0].1.path.display();
+            self.damaged(&pair[1].1.path, format_args!("overlaps the keys of {other}"));
+        }
+        Ok(())
+    }
+
     /// No key lives twice at the durable seq.
     fn unique_keys(&mut self, def: &TableDef, files: &[Checked]) -> Result<()> {
         if def.key.is_empty() {
@@ -241,15 +256,17 @@ fn read_content(file: &Arc<DataFile>, def: &Arc<TableDef>, maker: &KeyMaker) -> 
     if length != file.meta.bytes {
         return Err(file.corrupt(format!("{length} bytes, the manifest has {}", file.meta.bytes)));
     }
-    let mut read = FileRead::everything(file.clone(), Target::all(def.clone())?)?;
-    read.with_births = true;
+    let mut read = FileRead::everything(file.clone(), Target::of_any_row(def.clone())?)?;
+    read.with_births = file.meta.with_births;
     let sorted = !maker.keyless() && file.meta.sorted_by == maker.signature();
     let (mut rows, mut digest, mut last) = (0, 0u64, Vec::new());
     let (mut oldest, mut newest) = (u64::MAX, 0);
     read_file(&read, &mut |batch, first| {
-        let at = batch.num_columns() - 1;
-        for birth in batch.column(at).as_primitive::<UInt64Type>().values() {
-            (oldest, newest) = (oldest.min(*birth), newest.max(*birth));
+        let at = def.columns.len();
+        if read.with_births {
+            for birth in batch.column(at).as_primitive::<UInt64Type>().values() {
+                (oldest, newest) = (oldest.min(*birth), newest.max(*birth));
+            }
         }
         let keys = maker.keys(&batch.project(&(0..at).collect::<Vec<_>>())?)?;
         for i in 0..keys.len() {
@@ -265,7 +282,7 @@ fn read_content(file: &Arc<DataFile>, def: &Arc<TableDef>, maker: &KeyMaker) -> 
         Ok(true)
     })?;
     let births = (CommitSeq(oldest), CommitSeq(newest));
-    if rows > 0 && births != file.meta.births {
+    if rows > 0 && read.with_births && births != file.meta.births {
         return Err(file.corrupt(format!("births {oldest} to {newest}, the manifest has {:?}", file.meta.births)));
     }
     Ok((rows, digest))

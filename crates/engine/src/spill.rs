@@ -14,7 +14,7 @@ use tidelake_core::{CommitSeq, Result};
 
 use crate::deaths::{Deaths, FileDeaths};
 use crate::engine::Inner;
-use crate::file::DataFile;
+use crate::file::{DataFile, Level};
 use crate::flush::{Frozen, deaths_of, remove, write_generation};
 use crate::memory::Generation;
 use crate::meters::Timer;
@@ -45,7 +45,7 @@ impl Inner {
         for generation in frozen {
             self.options.faults.crash_point("spill: before files")?;
             // What was dead before it was born is dead to everybody; nothing else is let go.
-            let written = write_generation(self, table.id, &generation, published)?;
+            let written = write_generation(self, table.id, &generation, published, Level::L0)?;
             self.options.faults.crash_point("spill: after files")?;
             let file = written.map(|w| {
                 let deaths = deaths_of(&generation, &w.order, |_| true);
@@ -69,6 +69,7 @@ impl Inner {
         }
         self.spilled.store(self.spilled.load(Ordering::Acquire) || file.is_some(), Ordering::Release);
         units.files.extend(file);
+        units.arrange();
         drop(units);
         let bytes = gone.bytes();
         self.sub_memory(bytes);
@@ -102,4 +103,5 @@ pub(crate) fn discard_private(inner: &Inner, units: &mut Units, published: Commi
         }
         stays
     });
+    units.arrange();
 }

@@ -82,7 +82,9 @@ impl Inner {
         if chunk.len() > 0 {
             self.add_memory(chunk.bytes, gate);
         }
-        apply(&table, chunk, keys, &plan, *last)?;
+        let published = self.published.borrow().seq;
+        let freed = apply(&table, chunk, keys, &plan, *last, (published, self.options.join_chunks))?;
+        self.sub_memory(freed);
         gate.staged = gate.staged.max(*last);
         metrics::counter!("tidelake_engine_rows_staged_total").increment(batch.len() as u64);
         Ok(())
@@ -213,9 +215,19 @@ fn pick(rows: &RecordBatch, keys: Keys, births: &[u32]) -> Result<(RecordBatch, 
     Ok((picked, keys.pick(births)?))
 }
 
-fn apply(table: &Table, chunk: Chunk, keys: Keys, plan: &Plan, last: CommitSeq) -> Result<()> {
+/// Does what was checked. Returns the bytes that joined chunks need less.
+fn apply(
+    table: &Table,
+    chunk: Chunk,
+    keys: Keys,
+    plan: &Plan,
+    last: CommitSeq,
+    (published, join_chunks): (CommitSeq, usize),
+) -> Result<u64> {
     let mut units = table.units.write();
     let units = &mut *units;
+    // Before anything changes: it may fail.
+    let freed = units.active().join_small(published, join_chunks)?;
     units.last_seq = last;
     for (place, seq) in &plan.deaths {
         match place {
@@ -230,5 +242,5 @@ fn apply(table: &Table, chunk: Chunk, keys: Keys, plan: &Plan, last: CommitSeq) 
     if chunk.len() > 0 {
         units.active().push(chunk, keys);
     }
-    Ok(())
+    Ok(freed)
 }

@@ -151,7 +151,7 @@ fn table(table: &Table, catalog: &Catalog, written: Written) -> TableFigures {
 }
 
 fn add_file(figures: &mut TableFigures, file: &DataFile) {
-    let level = "l0";
+    let level = file.meta.level.name();
     let at = figures.levels.iter().position(|l| l.level == level).unwrap_or_else(|| {
         figures.levels.push(LevelFigures { level: level.into(), ..LevelFigures::default() });
         figures.levels.len() - 1

@@ -8,7 +8,7 @@ use tidelake_core::{CommitSeq, Result, TableDef, TableId};
 use crate::file::DataFile;
 use crate::keys::KeyMaker;
 use crate::memory::{Generation, Slot};
-use crate::pki::BlockCursor;
+use crate::pki::{BlockCursor, KeyRange, Pki};
 
 /// A table. Only the holder of the engine's gate changes its units; readers copy what they need.
 pub(crate) struct Table {
@@ -23,7 +23,10 @@ pub(crate) struct Units {
     pub(crate) keys: Arc<KeyMaker>,
     /// Never empty; the last one takes new rows.
     pub(crate) generations: Vec<Generation>,
+    /// First the base files in the order of their keys, then the others, oldest first ([`Units::arrange`]).
     pub(crate) files: Vec<Arc<DataFile>>,
+    /// Number of base files.
+    bases: usize,
     pub(crate) retired: Vec<Arc<DataFile>>,
     /// The newest seq staged for it.
     pub(crate) last_seq: CommitSeq,
@@ -31,6 +34,8 @@ pub(crate) struct Units {
     pub(crate) disturbed: u64,
     /// Files that a running merge reads: they stay on disk.
     pub(crate) merging: Vec<u64>,
+    /// Where a running merge may put base files.
+    pub(crate) merging_keys: Option<KeyRange>,
 }
 
 /// Where a live row is.
@@ -50,10 +55,12 @@ impl Table {
             keys: Arc::new(KeyMaker::new(&def)?),
             generations: vec![Generation::new(generation, def.clone())],
             files: Vec::new(),
+            bases: 0,
             retired: Vec::new(),
             last_seq: CommitSeq::ZERO,
             disturbed: 0,
             merging: Vec::new(),
+            merging_keys: None,
             def: def.clone(),
         };
         Ok(Table { id: def.id, units: RwLock::new(units) })
@@ -93,42 +100,60 @@ impl Units {
         places
     }
 
-    /// Looks up keys in ascending order, file by file: `wanted` has the keys that are still looked for;
-    /// `found(i, place)` says whether key `i` wants more rows.
+    /// Puts the files in order. To be called whenever files came or went, died or revived, or the key changed.
+    pub(crate) fn arrange(&mut self) {
+        let signature = self.keys.signature();
+        let is_base = |f: &DataFile| f.dead_at() == CommitSeq::MAX && f.is_base(signature);
+        let (mut files, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.files).into_iter().partition(|f| is_base(f));
+        files.sort_by_cached_key(|f| f.keys().map(|k| k.first.clone()));
+        self.bases = files.len();
+        files.extend(others);
+        self.files = files;
+    }
+
+    /// Living files whose key ranges do not overlap each other, in the order of their keys.
+    pub(crate) fn base_files(&self) -> &[Arc<DataFile>] {
+        &self.files[..self.bases]
+    }
+
+    /// All other files, oldest first.
+    pub(crate) fn l0_files(&self) -> &[Arc<DataFile>] {
+        &self.files[self.bases..]
+    }
+
+    /// Looks up keys in ascending order: in the files of L0, newest first, then each in the one base file whose range
+    /// has it. `wanted` has the keys that are still looked for; `found(i, place)` says whether key `i` wants more rows.
     pub(crate) fn find_in_files(
         &self,
         wanted: &mut Vec<(usize, u64, &[u8])>,
         mut found: impl FnMut(usize, Place) -> bool,
     ) -> Result<()> {
-        for (at, file) in self.files.iter().enumerate().rev() {
+        for (at, file) in self.files.iter().enumerate().skip(self.bases).rev() {
             if wanted.is_empty() {
                 return Ok(());
             }
             if file.dead_at() != CommitSeq::MAX {
                 continue;
             }
-            let pki = file.pki.read().clone();
-            let deaths = file.deaths.read();
-            let mut cursor = BlockCursor::default();
-            let mut failed = None;
-            wanted.retain(|(i, hash, key)| {
-                let mut more = true;
-                let looked = pki.find(key, *hash, &mut cursor, |row| {
-                    if !deaths.is_dead(row) {
-                        more = found(*i, Place::File(at as u32, row));
-                    }
-                    more
-                });
-                if let Err(e) = looked {
-                    failed = Some(e);
-                }
-                more
-            });
-            if let Some(e) = failed {
-                return Err(e);
+            let mut lookup = FileLookup::new(at, file);
+            if lookup.misses(wanted) {
+                continue;
             }
+            wanted_retain(wanted, |(i, hash, key)| lookup.find(key, *hash, |place| found(*i, place)))?;
         }
-        Ok(())
+        let mut current: Option<FileLookup<'_>> = None;
+        wanted_retain(wanted, |(i, hash, key)| {
+            let from = current.as_ref().map_or(0, |c| c.at);
+            let at = from
+                + self.base_files()[from..].partition_point(|f| f.pki.read().range().is_none_or(|r| *r.last < **key));
+            let Some(file) = self.base_files().get(at) else { return Ok(true) };
+            if current.as_ref().is_none_or(|c| c.at != at) {
+                current = Some(FileLookup::new(at, file));
+            }
+            let lookup = current.as_mut().expect("just set");
+            lookup.find(key, *hash, |place| found(*i, place))
+        })
     }
 
     /// Everything that lives dies with the table or its content.
@@ -144,6 +169,7 @@ impl Units {
         }
         self.disturbed += 1;
         self.last_seq = self.last_seq.max(seq);
+        self.arrange();
     }
 
     /// Bytes in memory.
@@ -152,4 +178,51 @@ impl Units {
         let indexes: u64 = files.map(|f| f.pki.read().memory() + f.deaths.read().memory()).sum();
         indexes + self.generations.iter().map(Generation::bytes).sum::<u64>()
     }
+}
+
+/// Looking up ascending keys in one file.
+struct FileLookup<'a> {
+    at: usize,
+    file: &'a DataFile,
+    pki: Arc<Pki>,
+    cursor: BlockCursor,
+}
+
+impl<'a> FileLookup<'a> {
+    fn new(at: usize, file: &'a DataFile) -> FileLookup<'a> {
+        FileLookup { at, file, pki: file.pki.read().clone(), cursor: BlockCursor::default() }
+    }
+
+    /// True if the file has none of these ascending keys.
+    fn misses(&self, wanted: &[(usize, u64, &[u8])]) -> bool {
+        let Some(range) = self.pki.range() else { return true };
+        let first = wanted.partition_point(|w| *w.2 < *range.first);
+        wanted.get(first).is_none_or(|w| *w.2 > *range.last)
+    }
+
+    /// Offers the living rows of a key; true if more are wanted.
+    fn find(&mut self, key: &[u8], hash: u64, mut found: impl FnMut(Place) -> bool) -> Result<bool> {
+        let (file, at) = (self.file, self.at as u32);
+        let mut more = true;
+        self.pki.find(key, hash, &mut self.cursor, |row| {
+            if !file.deaths.read().is_dead(row) {
+                more = found(Place::File(at, row));
+            }
+            more
+        })?;
+        Ok(more)
+    }
+}
+
+/// `Vec::retain` with a condition that may fail; then what is left is of no use.
+fn wanted_retain<T>(wanted: &mut Vec<T>, mut keep: impl FnMut(&T) -> Result<bool>) -> Result<()> {
+    let mut failed = None;
+    wanted.retain(|w| {
+        failed.is_none()
+            && keep(w).unwrap_or_else(|e| {
+                failed = Some(e);
+                false
+            })
+    });
+    failed.map_or(Ok(()), Err)
 }

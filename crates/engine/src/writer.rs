@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidelake_core::ports::{Progress, StoreWriter};
 use tidelake_core::{CommitSeq, DecodedStep, Error, Result, SourcePosition, WriterEpoch};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::compact::is_behind;
 use crate::engine::Inner;
 use crate::meters::Timer;
+
+/// Most that a step waits for merges.
+const SLOW_DOWN: Duration = Duration::from_millis(50);
 
 /// What only the one who changes rows may touch: the writer, and briefly a flush or compaction.
 pub(crate) struct Gate {
@@ -51,6 +56,21 @@ impl MagicWriter {
         Ok(gate)
     }
 
+    /// Gives merges that are far behind a little time: the last resort, and never more than [`SLOW_DOWN`] for a step.
+    async fn wait_for_merges(&self, step: &DecodedStep) {
+        let DecodedStep::Rows(batch) = step else { return };
+        let Ok(table) = self.inner.table(batch.table) else { return };
+        if !is_behind(&self.inner, &table) {
+            return;
+        }
+        let _timer = Timer::start("tidelake_engine_merge_stall_seconds");
+        metrics::counter!("tidelake_engine_merge_stalls_total").increment(1);
+        let begun = Instant::now();
+        while begun.elapsed() < SLOW_DOWN && is_behind(&self.inner, &table) {
+            tokio::time::sleep(SLOW_DOWN / 10).await;
+        }
+    }
+
     /// Waits for a flush while memory is over twice its limit; the flush waits for no merge. What is staged is
     /// not waited for: it is spilled.
     async fn wait_for_memory(&self) -> Result<()> {
@@ -68,6 +88,7 @@ impl MagicWriter {
 impl StoreWriter for MagicWriter {
     async fn stage(&mut self, step: DecodedStep) -> Result<()> {
         self.wait_for_memory().await?;
+        self.wait_for_merges(&step).await;
         let mut gate = self.gate().await?;
         let inner = self.inner.clone();
         blocking(move || {

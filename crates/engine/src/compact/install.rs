@@ -1,4 +1,4 @@
-//! Installing a merge: its output takes the place of its inputs, with one manifest edit.
+//! Installing a merge: its outputs take the place of its inputs, with one manifest edit.
 
 use std::fs;
 use std::io::Write;
@@ -8,49 +8,48 @@ use tidelake_core::{CommitSeq, Error, Result};
 
 use super::Merge;
 use super::carry::Carry;
-use super::merge::Merged;
-use crate::deaths::{Deaths, FileDeaths, encode_deaths};
+use super::output::{Merged, remove_files};
+use crate::deaths::{Deaths, DeathsByFile, FileDeaths, encode_deaths};
 use crate::engine::Inner;
-use crate::file::DataFile;
+use crate::file::{DataFile, FileMeta};
 use crate::flush::{death_log_path, remove};
 use crate::manifest::{Edit, ManifestLog};
 use crate::parquet_file::sync_dir;
 
-/// Puts the output in the inputs' place; false if something came between that makes it worthless.
-pub(super) fn install(inner: &Inner, merge: &Merge, merged: Option<Merged>) -> Result<bool> {
+/// Puts the outputs in the inputs' place; false if something came between that makes them worthless.
+pub(super) fn install(inner: &Inner, merge: &Merge, merged: Vec<Merged>) -> Result<bool> {
+    let metas: Vec<FileMeta> = merged.iter().map(|m| m.meta.clone()).collect();
+    let mut may_be_named = false;
+    let done = try_install(inner, merge, merged, &mut may_be_named);
+    if !may_be_named {
+        metas.iter().for_each(|meta| remove_files(inner, meta, &merge.signature));
+    }
+    done
+}
+
+/// `may_be_named` is set when the manifest may name the outputs.
+fn try_install(inner: &Inner, merge: &Merge, merged: Vec<Merged>, may_be_named: &mut bool) -> Result<bool> {
     let mut manifest = inner.manifest.clone().blocking_lock_owned();
     inner.check_poison()?;
     let durable = manifest.state().durable.seq;
-    let mut carry = merged.as_ref().map(|m| Carry::new(merge, &m.pki));
-    let mut log = None;
-    if let Some(carry) = &mut carry {
-        // No flush runs now, so what is durable of the deaths is all there, and is made durable for the output too.
-        carry_round(inner, carry)?;
-        log = merged.as_ref().map(|m| write_log(inner, merge, m, &carry.carried, durable)).transpose()?.flatten();
-    }
+    let mut carry = Carry::new(merge, &merged);
+    // No flush runs now, so what is durable of the deaths is all there, and is made durable for the outputs too.
+    carry_round(inner, &mut carry)?;
+    inner.options.faults.crash_point("compact: before death log")?;
+    let log = write_log(inner, merge, &merged, &carry.carried, durable)?;
     let _gate = inner.gate.clone().blocking_lock_owned();
     if merge.table.units.read().disturbed != merge.disturbed {
-        drop(carry);
-        if let Some(merged) = merged {
-            remove(&merged.meta.path(&inner.options.dir));
-            remove(&merged.meta.pki_path(&inner.options.dir, merged.pki.signature()));
-        }
         log.iter().for_each(|id| remove(&death_log_path(&inner.options.dir, merge.table.id, *id)));
         return Ok(false);
     }
-    let carried = match &mut carry {
-        Some(carry) => {
-            carry_round(inner, carry)?;
-            std::mem::take(&mut carry.carried)
-        }
-        None => Vec::new(),
+    carry_round(inner, &mut carry)?;
+    let carried = carry.carried;
+    let file = |(m, deaths): (Merged, Vec<Deaths>)| {
+        Arc::new(DataFile::new(m.meta, &inner.options.dir, m.pki, FileDeaths::from_parts(deaths)))
     };
-    drop(carry);
-    let output = merged.map(|m| {
-        let deaths = FileDeaths::from_parts(carried);
-        Arc::new(DataFile::new(m.meta, &inner.options.dir, m.pki, deaths))
-    });
-    replace(inner, &mut manifest, merge, output, log)?;
+    let outputs = merged.into_iter().zip(carried).map(file).collect();
+    *may_be_named = true;
+    replace(inner, &mut manifest, merge, outputs, log)?;
     metrics::counter!("tidelake_engine_compactions_total").increment(1);
     Ok(true)
 }
@@ -62,15 +61,18 @@ fn carry_round(inner: &Inner, carry: &mut Carry<'_>) -> Result<()> {
     carry.round()
 }
 
-/// The output's deaths up to the durable seq as a death log; `None` without any.
+/// The outputs' deaths up to the durable seq as a death log; `None` without any.
 fn write_log(
     inner: &Inner,
     merge: &Merge,
-    merged: &Merged,
-    carried: &[Deaths],
+    merged: &[Merged],
+    carried: &[Vec<Deaths>],
     durable: CommitSeq,
 ) -> Result<Option<u64>> {
-    let deaths = FileDeaths::from_parts(carried.iter().map(|d| d.clone().upto(durable))).all_upto(durable);
+    let upto =
+        |deaths: &Vec<Deaths>| FileDeaths::from_parts(deaths.iter().map(|d| d.clone().upto(durable))).all_upto(durable);
+    let deaths: DeathsByFile = merged.iter().zip(carried).map(|(m, deaths)| (m.meta.id, upto(deaths))).collect();
+    let deaths: DeathsByFile = deaths.into_iter().filter(|d| !d.1.is_empty()).collect();
     if deaths.is_empty() {
         return Ok(None);
     }
@@ -78,7 +80,7 @@ fn write_log(
     let path = death_log_path(&inner.options.dir, merge.table.id, id);
     let io = |e| Error::io(format!("write {}", path.display()), e);
     let mut file = fs::File::create(&path).map_err(io)?;
-    file.write_all(&encode_deaths(&vec![(merged.meta.id, deaths)])?).map_err(io)?;
+    file.write_all(&encode_deaths(&deaths)?).map_err(io)?;
     file.sync_all().map_err(io)?;
     sync_dir(path.parent().expect("death logs are in a directory"))?;
     Ok(Some(id))
@@ -88,7 +90,7 @@ fn replace(
     inner: &Inner,
     manifest: &mut ManifestLog,
     merge: &Merge,
-    output: Option<Arc<DataFile>>,
+    outputs: Vec<Arc<DataFile>>,
     log: Option<u64>,
 ) -> Result<()> {
     let kept_until = inner.published.borrow().seq;
@@ -97,7 +99,7 @@ fn replace(
         epoch: state.epoch,
         durable: state.durable.clone(),
         horizon: state.horizon,
-        add_files: output.iter().map(|f| f.meta.clone()).collect(),
+        add_files: outputs.iter().map(|f| f.meta.clone()).collect(),
         retire_files: merge.inputs.iter().map(|i| (i.file.meta.id, merge.at, kept_until)).collect(),
         add_deaths: log.iter().map(|id| (*id, merge.table.id)).collect(),
         ..Edit::default()
@@ -115,6 +117,7 @@ fn replace(
         units.files.retain(|f| f.meta.id != input.file.meta.id);
         units.retired.push(input.file.clone());
     }
-    units.files.extend(output);
+    units.files.extend(outputs);
+    units.arrange();
     Ok(())
 }

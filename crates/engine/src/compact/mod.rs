@@ -1,14 +1,21 @@
-//! Compaction: several files of a table become one without the dead rows.
+//! Compaction: files of a table become larger ones, and base files, without the dead rows.
 //!
-//! A merge reads its inputs as they are at `durable` when it begins (*at*), and its output serves readers at or above
+//! A merge reads its inputs as they are at `durable` when it begins (*at*), and its outputs serve readers at or above
 //! that; the inputs serve those below, and plans made before, until the horizon has passed. Flushes, staging and
 //! reading go on beside it: it holds the manifest only while it begins and while it is installed. Every death
-//! later than *at* is carried over to the output when it is installed ([`install`]). The merge is by key and audits
+//! later than *at* is carried over to the outputs when they are installed ([`install`]). The merge is by key and audits
 //! itself: no key may be alive twice ([`merge`]).
+//!
+//! A key lives in one file at most, so any files may be merged in any order; only base files must stay apart from each
+//! other: what goes to the base level takes all base files along that overlap it ([`choose`]).
 
 mod carry;
+mod choose;
 mod install;
 mod merge;
+mod output;
+mod resort;
+mod throttle;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,11 +24,11 @@ use roaring::RoaringBitmap;
 use tidelake_core::{CommitSeq, Result, TableDef};
 
 use crate::engine::Inner;
-use crate::file::DataFile;
+use crate::file::{DataFile, Level};
 use crate::keys::KeyMaker;
 use crate::meters::Timer;
 use crate::pki::Pki;
-use crate::table::{Table, Units};
+use crate::table::Table;
 
 /// Most merges of one table in a row.
 const MAX_ROUNDS: usize = 100;
@@ -30,7 +37,11 @@ const MAX_ROUNDS: usize = 100;
 struct Merge {
     table: Arc<Table>,
     def: Arc<TableDef>,
+    signature: String,
     inputs: Vec<Input>,
+    into: Level,
+    /// The only input is in the order of another key.
+    resort: bool,
     at: CommitSeq,
     disturbed: u64,
 }
@@ -49,7 +60,7 @@ pub(crate) fn compact_in_background(inner: &Arc<Inner>) {
     if inner.options.faults.on("test: no own compaction") {
         return;
     }
-    let needed = inner.tables.read().values().any(|t| !choose(inner, &t.units.read()).is_empty());
+    let needed = inner.tables.read().values().any(|t| choose::choose(inner, &t.units.read()).is_some());
     if !needed || inner.compacting.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -60,6 +71,11 @@ pub(crate) fn compact_in_background(inner: &Arc<Inner>) {
         }
         inner.compacting.store(false, Ordering::Release);
     });
+}
+
+/// True if merges run and are far behind with this table.
+pub(crate) fn is_behind(inner: &Inner, table: &Table) -> bool {
+    inner.compacting.load(Ordering::Acquire) && choose::crowded(inner, &table.units.read())
 }
 
 /// Compacts each table until its files need it no more. Returns the number of merges.
@@ -83,35 +99,10 @@ fn compact_table(inner: &Inner, table: &Arc<Table>) -> Result<bool> {
     let Some(merge) = begin(inner, table)? else { return Ok(false) };
     let _timer = Timer::start("tidelake_engine_compaction_seconds");
     let done = merge::run(inner, &merge).and_then(|merged| install::install(inner, &merge, merged));
-    table.units.write().merging.clear();
+    let mut units = table.units.write();
+    units.merging.clear();
+    units.merging_keys = None;
     done
-}
-
-/// Which files to merge: small ones if there are too many, one if too much of it is dead.
-fn choose(inner: &Inner, units: &Units) -> Vec<Arc<DataFile>> {
-    let horizon = inner.horizon();
-    let fits = |f: &&Arc<DataFile>| {
-        let sorted = units.keys.keyless() || f.meta.sorted_by == units.keys.signature();
-        sorted && f.in_manifest() && f.dead_at() == CommitSeq::MAX && !f.is_garbage(horizon)
-    };
-    let mut files: Vec<Arc<DataFile>> = units.files.iter().filter(fits).cloned().collect();
-    files.sort_by_key(|f| f.meta.rows);
-    if files.len() > inner.options.max_files.max(1) {
-        let at_least = (files.len() - inner.options.max_files.max(1) + 1).min(inner.options.merge_inputs());
-        let (mut taken, mut rows) = (0, 0u64);
-        for file in files.iter().take(inner.options.merge_inputs()) {
-            let grows = taken < at_least.max(2) || file.meta.rows <= 2 * rows;
-            if !grows || rows + file.meta.rows > u64::from(u32::MAX) {
-                break;
-            }
-            rows += file.meta.rows;
-            taken += 1;
-        }
-        files.truncate(taken);
-        return if taken > 1 { files } else { Vec::new() };
-    }
-    let dead = |f: &Arc<DataFile>| f.deaths.read().count_at(horizon) as f64 / f.meta.rows.max(1) as f64;
-    files.into_iter().find(|f| dead(f) > inner.options.max_dead).into_iter().collect()
 }
 
 fn begin(inner: &Inner, table: &Arc<Table>) -> Result<Option<Merge>> {
@@ -122,18 +113,18 @@ fn begin(inner: &Inner, table: &Arc<Table>) -> Result<Option<Merge>> {
     let Some(entry) = catalogs.last().and_then(|c| c.1.tables.get(&table.id)) else { return Ok(None) };
     let def = entry.def.clone();
     let mut units = table.units.write();
-    if KeyMaker::new(&def)?.signature() != units.keys.signature() {
+    let signature = units.keys.signature().to_owned();
+    if KeyMaker::new(&def)?.signature() != signature {
         return Ok(None);
     }
-    let files = choose(inner, &units);
-    if files.is_empty() {
-        return Ok(None);
-    }
+    let Some(choice) = choose::choose(inner, &units) else { return Ok(None) };
+    units.merging_keys = choose::hull(&choice.files).filter(|_| choice.into == Level::Base);
     let input = |file: Arc<DataFile>| {
         let (pki, dead) = (file.pki.read().clone(), file.deaths.read().mask_at(at));
         Input { file, pki, dead }
     };
-    let inputs: Vec<Input> = files.into_iter().map(input).collect();
+    let inputs: Vec<Input> = choice.files.into_iter().map(input).collect();
     units.merging = inputs.iter().map(|i| i.file.meta.id).collect();
-    Ok(Some(Merge { table: table.clone(), def, inputs, at, disturbed: units.disturbed }))
+    let (into, resort, disturbed) = (choice.into, choice.resort, units.disturbed);
+    Ok(Some(Merge { table: table.clone(), def, signature, inputs, into, resort, at, disturbed }))
 }

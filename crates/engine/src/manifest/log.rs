@@ -10,8 +10,9 @@ use super::{Edit, State};
 use crate::fault::Faults;
 use crate::parquet_file::sync_dir;
 
-const HEADER: &[u8; 16] = b"TLMANIFEST v0001";
-const VERSION: u32 = 1;
+const HEADER: &[u8; 16] = b"TLMANIFEST v0002";
+/// The version without levels: read, and written anew as version 2 when its directory is opened.
+const HEADER_V1: &[u8; 16] = b"TLMANIFEST v0001";
 /// The header without its version.
 const NAME: &[u8] = b"TLMANIFEST v";
 const RECORD: &[u8; 4] = b"\xf7TLR";
@@ -149,7 +150,7 @@ fn refused(place: &str, bytes: &[u8]) -> Error {
     let digits = bytes.strip_prefix(NAME).and_then(|rest| std::str::from_utf8(rest.get(..4)?).ok());
     match digits.and_then(|d| d.parse::<u32>().ok()) {
         Some(version) => Error::Invalid(format!(
-            "{place} has format version {version}, this build reads version {VERSION}: use the Tidelake that wrote it"
+            "{place} has format version {version}, this build reads versions 1 and 2: use the Tidelake that wrote it"
         )),
         None => Error::corrupt(place, "not a manifest of the Magic Engine"),
     }
@@ -162,7 +163,8 @@ fn refused(place: &str, bytes: &[u8]) -> Error {
 /// another format version.
 pub fn read_manifest(place: &str, bytes: &[u8]) -> Result<State> {
     let at = |rest: &[u8]| format!("{place} offset {}", bytes.len() - rest.len());
-    let Some(body) = bytes.strip_prefix(HEADER) else { return Err(refused(place, bytes)) };
+    let body = bytes.strip_prefix(HEADER).or_else(|| bytes.strip_prefix(HEADER_V1));
+    let Some(body) = body else { return Err(refused(place, bytes)) };
     let (snapshot, mut rest) =
         split_record(body).ok_or_else(|| Error::corrupt(at(body), "the first record is damaged"))?;
     let mut state: State =

@@ -1,17 +1,24 @@
 //! The memtable of a table: generations of chunks.
 //!
 //! A *chunk* is the rows that one staged step brought; only its deaths change. A *generation* is a run of chunks
-//! of one table version with an index of its live keys; a flush turns a generation into a file.
+//! of one table version with an index of its live keys; a flush turns a generation into a file. Small chunks are joined
+//! when they are published ([`Generation::join_small`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::concat_batches;
 use hashbrown::HashTable;
 use tidelake_core::{CommitSeq, Error, Result, TableDef};
 
 use crate::adapt::{Target, column_ids};
 use crate::keys::{KeyMaker, Keys};
+
+/// Chunks below so many rows are joined: first those of single transactions, then what became of them.
+const JOINED_ROWS: [usize; 2] = [256, 8192];
+/// Bytes of chunks that are joined at once.
+const JOINED_BYTES: u64 = 16 << 20;
 
 /// Rows of one staged step. Births ascend. A chunk is published as a whole.
 pub(crate) struct Chunk {
@@ -19,6 +26,7 @@ pub(crate) struct Chunk {
     pub(crate) births: Vec<u64>,
     deaths: Vec<AtomicU64>,
     pub(crate) bytes: u64,
+    key_bytes: u64,
 }
 
 impl Chunk {
@@ -31,7 +39,7 @@ impl Chunk {
         // Births, deaths, and an index entry with its share of free slots.
         let bytes = data as u64 + key_bytes + births.len() as u64 * (16 + 24) + 256;
         let deaths = births.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
-        Chunk { rows, births, deaths, bytes }
+        Chunk { rows, births, deaths, bytes, key_bytes }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,6 +71,19 @@ impl Chunk {
         }
     }
 
+    /// One chunk of several that follow each other.
+    fn joined(chunks: &[Arc<Chunk>]) -> Result<Chunk> {
+        let rows = concat_batches(&chunks[0].rows.schema(), chunks.iter().map(|c| &c.rows))?;
+        let births = chunks.iter().flat_map(|c| c.births.iter().copied()).collect();
+        let chunk = Chunk::new(rows, births, 0);
+        let deaths = chunks.iter().flat_map(|c| (0..c.len()).map(|row| c.death(row)));
+        deaths.enumerate().for_each(|(row, death)| chunk.set_death(row, death));
+        // Their keys are the same bytes as before.
+        let before: u64 = chunks.iter().map(|c| c.bytes).sum();
+        let keys: u64 = chunks.iter().map(|c| c.key_bytes).sum();
+        Ok(Chunk { bytes: before.min(chunk.bytes + keys), key_bytes: keys, ..chunk })
+    }
+
     /// Rows born in `births` that a reader at `seq` sees; `None`: all of them.
     pub(crate) fn visible(&self, seq: CommitSeq, births: &std::ops::Range<u64>) -> Option<BooleanArray> {
         let seen = |i: usize| {
@@ -79,30 +100,36 @@ impl Chunk {
     }
 }
 
-/// Where a live key of a generation is.
+/// Where a live key of a generation is. It stays so when chunks are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     hash: u64,
-    pub(crate) chunk: u32,
-    pub(crate) row: u32,
+    /// Which chunk it came with.
+    origin: u32,
+    /// Its row there.
+    row: u32,
 }
 
 /// Keys of a generation, and an index of the live ones.
 #[derive(Default)]
 pub(crate) struct KeyIndex {
+    /// In step with the chunks.
     pub(crate) keys: Vec<Arc<Keys>>,
+    /// For each chunk that came: where its first row is now, chunk and row.
+    origins: Vec<(u32, u32)>,
     table: HashTable<Slot>,
 }
 
 impl KeyIndex {
     /// Adds a chunk's keys; rows that are dead stay out of the index.
     fn push(&mut self, keys: Arc<Keys>, chunk: &Chunk) {
-        let at = self.keys.len() as u32;
+        let origin = self.origins.len() as u32;
+        self.origins.push((self.keys.len() as u32, 0));
         self.table.reserve(keys.len(), |s| s.hash);
         for row in 0..keys.len() {
             if chunk.death(row) == u64::MAX {
                 let hash = keys.hash(row);
-                self.table.insert_unique(hash, Slot { hash, chunk: at, row: row as u32 }, |s| s.hash);
+                self.table.insert_unique(hash, Slot { hash, origin, row: row as u32 }, |s| s.hash);
             }
         }
         self.keys.push(keys);
@@ -119,7 +146,28 @@ impl KeyIndex {
     }
 
     fn key(&self, slot: Slot) -> &[u8] {
-        self.keys[slot.chunk as usize].get(slot.row as usize)
+        let (chunk, row) = self.place(slot);
+        self.keys[chunk].get(row)
+    }
+
+    /// Chunk and row of a slot.
+    fn place(&self, slot: Slot) -> (usize, usize) {
+        let (chunk, first) = self.origins[slot.origin as usize];
+        (chunk as usize, (first + slot.row) as usize)
+    }
+
+    /// Joins the chunks from `from` on.
+    fn join(&mut self, from: usize, joined: Keys) {
+        let mut firsts = Vec::with_capacity(self.keys.len() - from);
+        let mut next = 0;
+        for keys in self.keys.drain(from..) {
+            firsts.push(next);
+            next += keys.len() as u32;
+        }
+        self.keys.push(Arc::new(joined));
+        for origin in self.origins.iter_mut().rev().take_while(|o| o.0 as usize >= from) {
+            *origin = (from as u32, firsts[origin.0 as usize - from] + origin.1);
+        }
     }
 
     fn remove(&mut self, slot: Slot) {
@@ -150,8 +198,42 @@ impl Generation {
     }
 
     pub(crate) fn kill(&mut self, slot: Slot, seq: CommitSeq) {
-        self.chunks[slot.chunk as usize].set_death(slot.row as usize, seq.0);
+        let (chunk, row) = self.index.place(slot);
+        self.chunks[chunk].set_death(row, seq.0);
         self.index.remove(slot);
+    }
+
+    /// Joins the last chunks if they are many, small and published, so that scans and flushes meet few of them however
+    /// small transactions are: chunks of a few rows to some hundred rows, and these to some thousand. Readers that hold
+    /// the old chunks see in them what they saw. Returns the bytes that are less.
+    pub(crate) fn join_small(&mut self, published: CommitSeq, at_least: usize) -> Result<u64> {
+        if at_least == 0 || self.published_chunks(published) < self.chunks.len() {
+            return Ok(0);
+        }
+        let mut freed = 0;
+        for rows in JOINED_ROWS {
+            let mut bytes = 0;
+            let small = |c: &&Arc<Chunk>| {
+                bytes += c.bytes;
+                c.len() < rows && bytes < JOINED_BYTES
+            };
+            let tail = self.chunks.iter().rev().take_while(small).count();
+            if tail >= at_least.max(2) {
+                freed += self.join_last(tail)?;
+            }
+        }
+        Ok(freed)
+    }
+
+    fn join_last(&mut self, count: usize) -> Result<u64> {
+        let from = self.chunks.len() - count;
+        let joined = Chunk::joined(&self.chunks[from..])?;
+        let keys = Keys::joined(&self.index.keys[from..])?;
+        let before: u64 = self.chunks.drain(from..).map(|c| c.bytes).sum();
+        self.index.join(from, keys);
+        let freed = before - joined.bytes;
+        self.chunks.push(Arc::new(joined));
+        Ok(freed)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -164,7 +246,9 @@ impl Generation {
         rest.dead_at = self.dead_at;
         let keys: Vec<Arc<Keys>> = self.index.keys.drain(keep..).collect();
         let chunks: Vec<Arc<Chunk>> = self.chunks.drain(keep..).collect();
-        self.index.table.retain(|s| (s.chunk as usize) < keep);
+        let kept = self.index.origins.partition_point(|o| (o.0 as usize) < keep);
+        self.index.table.retain(|s| (s.origin as usize) < kept);
+        self.index.origins.truncate(kept);
         for (chunk, keys) in chunks.into_iter().zip(keys) {
             rest.index.push(keys, &chunk);
             rest.chunks.push(chunk);
@@ -195,7 +279,7 @@ impl Generation {
 
     /// The index as another version of the table identifies rows.
     pub(crate) fn rekeyed(&self, def: &Arc<TableDef>, maker: &KeyMaker) -> Result<KeyIndex> {
-        let target = Target::all(def.clone())?;
+        let target = Target::of_any_row(def.clone())?;
         let have = column_ids(&self.def);
         let mut index = KeyIndex::default();
         for chunk in &self.chunks {

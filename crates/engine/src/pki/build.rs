@@ -17,7 +17,7 @@ pub(crate) struct PkiBuilder {
     written: u64,
     signature: String,
     blocks: Vec<BlockPlace>,
-    filter: Filter,
+    filter: Option<Filter>,
     keys: u64,
     block: Vec<u8>,
     in_block: usize,
@@ -27,8 +27,8 @@ pub(crate) struct PkiBuilder {
 }
 
 impl PkiBuilder {
-    /// Begins an index of at most `capacity` keys (more only make the filter worse).
-    pub(crate) fn create(path: &Path, signature: &str, capacity: u64) -> Result<PkiBuilder> {
+    /// Begins an index with a filter for at most `filter_keys` keys (more only make it worse); `None`: without one.
+    pub(crate) fn create(path: &Path, signature: &str, filter_keys: Option<u64>) -> Result<PkiBuilder> {
         let io = |e| Error::io(format!("create {}", path.display()), e);
         let mut out = BufWriter::with_capacity(1 << 18, File::create(path).map_err(io)?);
         out.write_all(MAGIC).map_err(io)?;
@@ -38,7 +38,7 @@ impl PkiBuilder {
             written: MAGIC.len() as u64,
             signature: signature.to_owned(),
             blocks: Vec::new(),
-            filter: Filter::with_capacity(capacity),
+            filter: filter_keys.map(Filter::with_capacity),
             keys: 0,
             block: Vec::new(),
             in_block: 0,
@@ -69,7 +69,9 @@ impl PkiBuilder {
         self.last.clear();
         self.last.extend_from_slice(key);
         self.last_row = i64::from(row);
-        self.filter.insert(key_hash(key));
+        if let Some(filter) = &mut self.filter {
+            filter.insert(key_hash(key));
+        }
         self.in_block += 1;
         self.keys += 1;
         Ok(())
@@ -116,7 +118,7 @@ impl PkiBuilder {
             resident.extend_from_slice(&b.first);
         }
         let dir_len = resident.len() as u64;
-        resident.extend_from_slice(&self.filter.to_bytes());
+        resident.extend(self.filter.iter().flat_map(Filter::to_bytes));
         let crc = crc32fast::hash(&resident);
         let filter_len = resident.len() as u64 - dir_len;
         for number in [dir_at, dir_len, dir_at + dir_len, filter_len, self.keys] {

@@ -1,8 +1,8 @@
 //! The key index of a data file (`.pki`): every row's identity, sorted, with its row number.
 //!
-//! Blocks of 128 keys stay on disk; the first key of each block and a filter are resident. Bytes:
-//! `TLPKI001`, blocks, directory (signature, blocks' places, checksums and first keys), filter, tail. A `.pki`
-//! can always be made again from its data file.
+//! Blocks of 128 keys stay on disk; the first key of each block and, for files of L0, a filter are resident. Bytes:
+//! `TLPKI001`, blocks, directory (signature, blocks' places, checksums and first keys), filter (may be empty), tail. A
+//! `.pki` can always be made again from its data file.
 
 mod build;
 mod filter;
@@ -12,6 +12,7 @@ mod stream;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use build::PkiBuilder;
 use filter::Filter;
@@ -31,8 +32,32 @@ pub struct Pki {
     file: File,
     signature: String,
     blocks: Vec<BlockPlace>,
-    filter: Filter,
+    /// Files of the base level have none: a look-up knows the one that may have its key.
+    filter: Option<Filter>,
     keys: u64,
+    range: Option<Arc<KeyRange>>,
+}
+
+/// The first and the last key of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) first: Box<[u8]>,
+    pub(crate) last: Box<[u8]>,
+}
+
+impl KeyRange {
+    pub(crate) fn overlaps(&self, other: &KeyRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        *self.first <= *key && *key <= *self.last
+    }
+
+    /// The smallest range that has both.
+    pub(crate) fn hull(&self, other: &KeyRange) -> KeyRange {
+        KeyRange { first: self.first.clone().min(other.first.clone()), last: self.last.clone().max(other.last.clone()) }
+    }
 }
 
 pub(crate) struct BlockPlace {
@@ -105,15 +130,28 @@ impl Pki {
         let (directory, filter) = resident.split_at(dir_len as usize);
         let (signature, blocks) =
             directory_of(directory, dir_at).ok_or_else(|| corrupt("its directory is not whole"))?;
-        let filter = Filter::from_bytes(filter).ok_or_else(|| corrupt("its filter is not whole"))?;
-        Ok(Pki { path: path.to_owned(), file, signature, blocks, filter, keys })
+        let filter = match filter {
+            [] => None,
+            bytes => Some(Filter::from_bytes(bytes).ok_or_else(|| corrupt("its filter is not whole"))?),
+        };
+        let mut pki = Pki { path: path.to_owned(), file, signature, blocks, filter, keys, range: None };
+        pki.range = pki.read_range()?.map(Arc::new);
+        Ok(pki)
+    }
+
+    fn read_range(&self) -> Result<Option<KeyRange>> {
+        let Some(first) = self.blocks.first() else { return Ok(None) };
+        let mut cursor = BlockCursor::default();
+        self.load(self.blocks.len() - 1, &mut cursor)?;
+        let last = cursor.rows.len().checked_sub(1).map_or(&[][..], |last| cursor.key(last));
+        Ok(Some(KeyRange { first: first.first.clone(), last: last.into() }))
     }
 
     /// An index without an entry, in the place of one that is missing; `file` is any file that is there.
     pub(crate) fn absent(path: &Path) -> Result<Pki> {
         let file = File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))?;
-        let (signature, filter) = (String::new(), Filter::with_capacity(0));
-        Ok(Pki { path: path.to_owned(), file, signature, blocks: Vec::new(), filter, keys: 0 })
+        let signature = String::new();
+        Ok(Pki { path: path.to_owned(), file, signature, blocks: Vec::new(), filter: None, keys: 0, range: None })
     }
 
     /// Which columns of which types the keys are of.
@@ -126,8 +164,14 @@ impl Pki {
         self.keys
     }
 
+    /// The first and the last key; `None` without any.
+    pub(crate) fn range(&self) -> Option<&Arc<KeyRange>> {
+        self.range.as_ref()
+    }
+
     pub(crate) fn memory(&self) -> u64 {
-        self.filter.memory() + self.blocks.iter().map(|b| 40 + b.first.len() as u64).sum::<u64>()
+        self.filter.as_ref().map_or(0, Filter::memory)
+            + self.blocks.iter().map(|b| 40 + b.first.len() as u64).sum::<u64>()
     }
 
     /// Calls `found` with the rows of this key until it returns false. Cheap if keys come in ascending order
@@ -142,7 +186,8 @@ impl Pki {
         cursor: &mut BlockCursor,
         mut found: impl FnMut(u32) -> bool,
     ) -> Result<()> {
-        if !self.filter.may_contain(hash) {
+        let inside = self.range.as_ref().is_some_and(|r| r.contains(key));
+        if !inside || self.filter.as_ref().is_some_and(|f| !f.may_contain(hash)) {
             return Ok(());
         }
         // Equal keys may begin in the block before the first one that starts at or above the key.

@@ -18,6 +18,7 @@ pub(crate) const RUN_MARK: &str = "-run";
 pub(crate) struct PkiSorter {
     path: PathBuf,
     signature: String,
+    with_filter: bool,
     run_bytes: usize,
     bytes: Vec<u8>,
     /// Begin and end in `bytes`, and the row.
@@ -27,14 +28,17 @@ pub(crate) struct PkiSorter {
 }
 
 impl PkiSorter {
-    pub(crate) fn new(path: &Path, signature: &str) -> PkiSorter {
-        PkiSorter::with_run_bytes(path, signature, RUN_BYTES)
+    pub(crate) fn new(path: &Path, signature: &str, with_filter: bool) -> PkiSorter {
+        let mut sorter = PkiSorter::with_run_bytes(path, signature, RUN_BYTES);
+        sorter.with_filter = with_filter;
+        sorter
     }
 
     pub(super) fn with_run_bytes(path: &Path, signature: &str, run_bytes: usize) -> PkiSorter {
         PkiSorter {
             path: path.to_owned(),
             signature: signature.to_owned(),
+            with_filter: true,
             run_bytes,
             bytes: Vec::new(),
             entries: Vec::new(),
@@ -74,7 +78,7 @@ impl PkiSorter {
     fn write_run(&mut self) -> Result<()> {
         let name = self.path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let path = self.path.with_file_name(format!("{name}{RUN_MARK}{}.pki", self.runs.len()));
-        let mut builder = PkiBuilder::create(&path, &self.signature, 0)?;
+        let mut builder = PkiBuilder::create(&path, &self.signature, None)?;
         self.runs.push(path);
         self.write_into(&mut builder)?;
         drop(builder.finish()?);
@@ -83,7 +87,8 @@ impl PkiSorter {
 
     /// Writes the index, durably, and opens it.
     pub(crate) fn finish(mut self) -> Result<Pki> {
-        let mut builder = PkiBuilder::create(&self.path, &self.signature, self.keys)?;
+        let filter_keys = self.with_filter.then_some(self.keys);
+        let mut builder = PkiBuilder::create(&self.path, &self.signature, filter_keys)?;
         if self.runs.is_empty() {
             self.write_into(&mut builder)?;
             return builder.finish();

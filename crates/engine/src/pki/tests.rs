@@ -2,7 +2,7 @@ use super::*;
 use crate::hash::key_hash;
 
 fn build(dir: &Path, keys: &[(Vec<u8>, u32)]) -> Pki {
-    let mut builder = PkiBuilder::create(&dir.join("x.pki"), "key 1:Int32", keys.len() as u64).unwrap();
+    let mut builder = PkiBuilder::create(&dir.join("x.pki"), "key 1:Int32", Some(keys.len() as u64)).unwrap();
     for (key, row) in keys {
         builder.push(key, *row).unwrap();
     }

@@ -126,7 +126,7 @@ pub(crate) struct FileRead {
     pub(crate) births: Range<u64>,
     /// Rows that are left out.
     pub(crate) dead: Arc<RoaringBitmap>,
-    /// Adds the births as a last column, for compaction.
+    /// Adds the births as a last column.
     pub(crate) with_births: bool,
     /// Most rows of a batch.
     pub(crate) batch_rows: usize,
@@ -203,7 +203,7 @@ impl FileBatches {
             None => Err(Error::Invalid(format!("scan split of row group {group}"))),
         };
         let groups = wanted.into_iter().map(start).collect::<Result<Vec<_>>>()?.into_iter();
-        Ok(FileBatches { columns: FileColumns::of(read), footer, groups, current: None, at: 0 })
+        Ok(FileBatches { columns: FileColumns::of(read)?, footer, groups, current: None, at: 0 })
     }
 
     /// The next batch and the row number of its first row, before rows were left out.
@@ -259,7 +259,7 @@ struct FileColumns {
 }
 
 impl FileColumns {
-    fn of(read: &FileRead) -> FileColumns {
+    fn of(read: &FileRead) -> Result<FileColumns> {
         let have = &read.file.meta.columns;
         let mut roots: Vec<usize> = (0..have.len()).filter(|i| read.target.columns.contains(&have[*i])).collect();
         let ids = roots.iter().map(|i| have[*i]).collect();
@@ -267,9 +267,16 @@ impl FileColumns {
         let inside = read.births.start <= oldest.0 && newest.0 < read.births.end && newest <= read.seq;
         let births = !inside || read.with_births;
         if births {
+            if !read.file.meta.with_births {
+                return Err(Error::Internal(format!(
+                    "{} has no births, seq {} asks for them",
+                    read.file.path.display(),
+                    read.seq
+                )));
+            }
             roots.push(have.len());
         }
-        FileColumns { roots, ids, births, filter_births: !inside }
+        Ok(FileColumns { roots, ids, births, filter_births: !inside })
     }
 
     /// The rows of a batch that are seen, in the target's columns.

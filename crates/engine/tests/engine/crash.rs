@@ -8,8 +8,9 @@ use tidelake_engine::{Faults, MagicEngine};
 
 use crate::model::Run;
 
-const POINTS: [&str; 6] = [
+const POINTS: [&str; 7] = [
     "flush: before files",
+    "flush: after a file",
     "flush: before edit",
     "manifest: torn edit",
     "flush: after edit",
@@ -60,6 +61,37 @@ async fn inv2_nothing_lost_nothing_twice_at_any_crash_point() {
         for seed in 0..3 {
             dies_and_comes_back(point, seed).await;
         }
+    }
+}
+
+/// A disk that is full while a merge writes: nothing of the merge is left, and everything goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_that_fails_leaves_nothing() {
+    for point in ["compact: before files", "compact: after files", "compact: before death log"] {
+        let faults = Faults::armed();
+        faults.set("test: no own compaction");
+        let mut run = Run::new(5, faults.clone()).await;
+        run.options.max_files = 1;
+        run.options.base_file_rows = 3;
+        run.crash().await;
+        run.begin().await;
+        for _ in 0..4 {
+            run.transaction().await;
+            run.transaction().await;
+            run.flush().await;
+        }
+        let before = run.files();
+        faults.set(point);
+        assert!(run.engine().compact().await.is_err(), "{point} was not reached");
+        assert_eq!(run.files(), before, "{point}");
+        run.transaction().await;
+        run.flush().await;
+        run.compare_everything().await.expect("readers go on");
+        faults.clear();
+        assert!(run.engine().compact().await.unwrap() > 0);
+        run.compare_everything().await.unwrap();
+        run.crash().await;
+        run.compare_everything().await.unwrap();
     }
 }
 

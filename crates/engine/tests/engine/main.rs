@@ -1,5 +1,6 @@
 //! The Magic Engine from outside: conformance to the port, equality with the oracle, crashes, hostile bytes.
 
+mod base;
 mod beside;
 mod conformance;
 mod crash;
@@ -9,4 +10,6 @@ mod lookups;
 mod merges;
 mod model;
 mod scrub;
+mod soak;
 mod spill;
+mod upgrade;

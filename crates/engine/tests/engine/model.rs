@@ -109,6 +109,15 @@ impl Run {
         self.engine.take()
     }
 
+    /// Data files on disk.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        let list = |dir: &std::path::Path| std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
+        let tables = list(&self.options.dir.join("table"));
+        let mut files: Vec<_> = tables.flat_map(|t| list(&t.join("l0")).chain(list(&t.join("base")))).collect();
+        files.sort();
+        files
+    }
+
     /// The next writer's epoch is above this.
     pub fn replay_from(&mut self, epoch: u64) {
         self.epoch = epoch;
@@ -450,6 +459,12 @@ async fn run(seed: u64, faults: Faults, steps: usize, max_files: usize) -> Resul
     if max_files < 100 {
         run.options.max_dead = 0.2;
     }
+    // Base files of three or five rows: ranges split, and large generations are base files at once.
+    if seed % 4 < 2 {
+        run.options.base_file_rows = 3 + 2 * (seed % 2);
+        run.options.base_ratio = if seed % 8 < 4 { 4 } else { 1 };
+    }
+    run.options.join_chunks = [2, 3, 32, 0][seed as usize % 4];
     // A third of the seeds spill before every step but the first of a transaction.
     if seed.is_multiple_of(3) {
         run.options.spill_bytes = Some(1);
@@ -504,6 +519,7 @@ async fn notices(bug: &'static str, seed: u64) -> bool {
     faults.set("test: no own compaction");
     let mut run = Run::new(seed, faults.clone()).await;
     run.options.max_files = 1;
+    run.options.base_file_rows = 3;
     run.crash().await;
     run.begin().await;
     for _ in 0..12 {
@@ -542,6 +558,9 @@ fn known_bugs_are_noticed() {
         "bug: skip deaths during compaction",
         "bug: seq off by one",
         "bug: empty mask",
+        "bug: valid_from off by one",
+        "bug: base files overlap",
+        "bug: flush over base files",
     ];
     for bug in bugs {
         let noticed = (0..20).any(|seed| {
