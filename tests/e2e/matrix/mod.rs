@@ -7,6 +7,8 @@
 //! * `--# only mysql`, `--# only mariadb`, `--# only KIND ...`, `--# not KIND ...`: for those servers, up to `--# all`.
 //! * `--# kill` kills Tidelake: what follows happens while it is down. `--# start` starts it again.
 //! * `--# compare`: everything is equal here.
+//! * `--# session`: what follows is another session.
+//! * `--# server kill`, `--# server stop`: ends the upstream in this way and starts it again.
 //! * `--# stops TABLE: TEXT`: this table cannot be followed; it is stopped with a reason that has the text.
 //!
 //! Each part between such lines is one session of the upstream's client.
@@ -33,6 +35,7 @@ const SCENARIOS: &[&str] = &[
     "names",
     "noise",
     "images",
+    "large",
 ];
 
 fn sql_of(scenario: &str) -> String {
@@ -53,6 +56,8 @@ enum Step {
     Stream,
     Kill,
     Start,
+    Session,
+    Server(String),
     Compare,
     Stops(String, String),
 }
@@ -94,6 +99,8 @@ fn steps(sql: &str, kind: ServerKind) -> Vec<Step> {
                     "stream" => Step::Stream,
                     "kill" => Step::Kill,
                     "start" => Step::Start,
+                    "session" => Step::Session,
+                    "server" => Step::Server(rest.to_owned()),
                     "compare" => Step::Compare,
                     "stops" => {
                         let (table, reason) = rest.split_once(": ").expect("--# stops TABLE: TEXT");
@@ -135,7 +142,15 @@ impl Run {
                     panic!("{:?}, scenario {scenario}: {error}\n{}", self.upstream.kind(), self.upstream.log());
                 }
             }
-            Step::Stream => {}
+            Step::Stream | Step::Session => {}
+            Step::Server(how) => {
+                match how.as_str() {
+                    "kill" => self.upstream.kill9(),
+                    "stop" => self.upstream.stop(),
+                    other => panic!("no such end: {other}"),
+                }
+                self.upstream.restart();
+            }
             Step::Kill => self.tidelake().kill9(),
             Step::Start => self.tidelake().restart(),
             Step::Compare => self.compare(scenario),

@@ -6,6 +6,7 @@ use tidelake_core::{Catalog, SchemaChange, SourcePosition, TableDef, TableEntry,
 
 use super::alter::{Altered, altered};
 use super::ast::{AlterAction, CreateTable, RawName, Statement};
+use super::foreign;
 use super::resolve::Resolver;
 use super::{DdlContext, DdlOutcome, VERSIONED};
 
@@ -217,6 +218,7 @@ impl<'a> Effect<'a> {
             self.alter_visible(entry, actions, renamed.as_ref());
         } else if let Some(new) = renamed {
             let new = self.name(&new);
+            self.foreign_keys_follow(&BTreeMap::from([(name.clone(), new.clone())]));
             let known = had_copy || self.catalog.copying(&new).is_some();
             self.drop_copying(&new);
             if self.wanted(&new) && !known {
@@ -233,6 +235,7 @@ impl<'a> Effect<'a> {
             && !self.wanted(new)
         {
             self.drop_entry(entry.def.id);
+            self.foreign_keys_follow(&BTreeMap::from([(entry.def.name.clone(), new.clone())]));
             return;
         }
         match result {
@@ -249,8 +252,32 @@ impl<'a> Effect<'a> {
             }
         }
         if let Some(new) = new_name {
+            self.foreign_keys_follow(&BTreeMap::from([(entry.def.name.clone(), new.clone())]));
             self.make_room(&new);
             self.changes.push(SchemaChange::Rename(vec![(entry.def.id, new)]));
+        }
+    }
+
+    /// Foreign keys refer to a table under its new name (`renames`: old to new). Comes before the renames themselves.
+    fn foreign_keys_follow(&mut self, renames: &BTreeMap<TableName, TableName>) {
+        let new_name = |name: &TableName| renames.get(name).unwrap_or(name).clone();
+        for entry in self.catalog.tables.values().filter(|e| !e.def.indexes.is_empty()) {
+            let id = entry.def.id;
+            let altered = self.changes.iter().position(|c| matches!(c, SchemaChange::AlterTable(def) if def.id == id));
+            let now: &TableDef = match altered.map(|at| &self.changes[at]) {
+                Some(SchemaChange::AlterTable(def)) => def,
+                _ => &entry.def,
+            };
+            let Some(mut def) = foreign::renamed(now, &new_name, self.context.flavor) else { continue };
+            match (&entry.state, altered) {
+                (TableState::Copying { .. }, _) => self.drop_entry(id),
+                (_, Some(at)) => self.changes[at] = SchemaChange::AlterTable(Box::new(def)),
+                _ if self.dropped.contains(&id) => {}
+                _ => {
+                    def.version += 1;
+                    self.changes.push(SchemaChange::AlterTable(Box::new(def)));
+                }
+            }
         }
     }
 
@@ -280,11 +307,14 @@ impl<'a> Effect<'a> {
             let table = at.insert(from.clone(), None).unwrap_or_else(|| Some((from.clone(), original(&from))));
             at.insert(to, Some(table.unwrap_or((from, None))));
         }
+        let moved = at.iter().filter_map(|(new, table)| Some((table.as_ref()?.0.clone(), new.clone())));
+        let moved: BTreeMap<TableName, TableName> = moved.filter(|(old, new)| old != new).collect();
         let mut renames = Vec::new();
         for (new, table) in at {
             let Some((old, id)) = table else { continue };
             self.rename_one(&old, id, new, &mut renames);
         }
+        self.foreign_keys_follow(&moved);
         if !renames.is_empty() {
             let moving: BTreeSet<TableId> = renames.iter().map(|(id, _)| *id).collect();
             for (_, new) in &renames {

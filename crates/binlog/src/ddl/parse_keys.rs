@@ -2,7 +2,7 @@
 
 use tidelake_core::show_create::{quote_name, quote_text};
 
-use super::ast::{ConstraintKind, ConstraintSpec, KeyKind, KeyPart, KeySpec};
+use super::ast::{ConstraintKind, ConstraintSpec, KeyKind, KeyPart, KeySpec, RawName};
 use super::charset::usual_name;
 use super::cursor::{Cursor, Parsed};
 use super::token::TokenKind;
@@ -72,18 +72,25 @@ fn foreign_key(c: &mut Cursor<'_>, name: Option<String>) -> Parsed<ConstraintSpe
     Ok(ConstraintSpec { name, kind: ConstraintKind::Foreign { columns, references } })
 }
 
-/// `REFERENCES t (a,b) ON DELETE CASCADE`, in the server's spelling.
-pub(super) fn references(c: &mut Cursor<'_>) -> Parsed<String> {
+/// `REFERENCES t (a,b)`: the table and its columns, if they are said.
+pub(super) fn referred(c: &mut Cursor<'_>) -> Parsed<(RawName, Vec<String>)> {
     c.expect("references")?;
     let table = c.table_name()?;
+    let columns = if c.is_punct(b'(') { column_list(c)? } else { Vec::new() };
+    Ok((table, columns))
+}
+
+/// `REFERENCES t (a,b) ON DELETE CASCADE`, in the server's spelling.
+pub(super) fn references(c: &mut Cursor<'_>) -> Parsed<String> {
+    let (table, columns) = referred(c)?;
     let mut out = String::from("REFERENCES ");
     if let Some(database) = &table.database {
         out.push_str(&quote_name(database));
         out.push('.');
     }
     out.push_str(&quote_name(&table.table));
-    if c.is_punct(b'(') {
-        let columns: Vec<String> = column_list(c)?.iter().map(|n| quote_name(n)).collect();
+    if !columns.is_empty() {
+        let columns: Vec<String> = columns.iter().map(|n| quote_name(n)).collect();
         out.push_str(&format!(" ({})", columns.join(",")));
     }
     loop {

@@ -6,7 +6,8 @@
 //! - a *group* opens with a GTID event, with BEGIN, or with the first event of a lone statement;
 //! - it ends with XID, with COMMIT or ROLLBACK (engines without transactions; the decoder undoes what a ROLLBACK
 //!   undoes), with a lone statement, or with one TRANSACTION_PAYLOAD;
-//! - an XA transaction is *held* at XA PREPARE under its xid, and committed under its own id when XA COMMIT comes.
+//! - an XA transaction is *held* at XA PREPARE under its xid, and committed under its own id when XA COMMIT comes; of one
+//!   that was prepared before reading began, the bare XA COMMIT is handed over (files: refused);
 //!   Held transactions are not durable: while some are held, positions name in `from` where reading starts again;
 //! - everything else only moves the read position.
 //!
@@ -198,8 +199,13 @@ impl TransactionGrouper {
         let body = self.checked_body(header, event)?;
         let start = self.advance(header)?;
         self.route(header, body, start, sink).inspect_err(|_| self.offset = self.offset.max(start))?;
-        if self.is_outside() && self.replay_until.is_none() {
-            sink.note_read(self.position());
+        if self.is_outside() {
+            // nothing may follow for long: what was known already ends here, not with the next transaction
+            let here = (file_number(&self.file), self.offset);
+            self.replay_until = self.replay_until.filter(|until| here < *until);
+            if self.replay_until.is_none() {
+                sink.note_read(self.position());
+            }
         }
         Ok(())
     }
@@ -400,15 +406,7 @@ impl TransactionGrouper {
         }
         group.skipped = known && ending != Ending::XaPrepare;
         if !group.skipped {
-            let format = self.format.as_ref().ok_or_else(|| Error::Internal("transaction before its format".into()))?;
-            let context = TransactionContext {
-                flavor: format.flavor,
-                table_id_len: format.table_id_len,
-                start: group.before.pos,
-                file: group.before.file.clone(),
-            };
-            sink.begin(&group.id)?;
-            sink.push(&context.encode())?;
+            self.begin_in_sink(&group, sink)?;
         }
         self.state = State::Open(group, ending);
         Ok(ending)
@@ -469,8 +467,8 @@ impl TransactionGrouper {
                 self.push(header, body, sink)?;
                 self.close(header.timestamp, true, sink)
             }
-            Statement::XaCommit(xid) => self.on_xa_end(header, &xid, true, start, sink),
-            Statement::XaRollback(xid) => self.on_xa_end(header, &xid, false, start, sink),
+            Statement::XaCommit(xid) => self.on_xa_end(header, body, (&xid, true), start, sink),
+            Statement::XaRollback(xid) => self.on_xa_end(header, body, (&xid, false), start, sink),
             _ => self.on_statement(header, body, start, sink),
         }
     }
@@ -588,8 +586,8 @@ impl TransactionGrouper {
     fn on_xa_end(
         &mut self,
         header: EventHeader,
-        xid: &str,
-        commit: bool,
+        body: &[u8],
+        (xid, commit): (&str, bool),
         start: u64,
         sink: &mut dyn TransactionSink,
     ) -> Result<()> {
@@ -604,10 +602,11 @@ impl TransactionGrouper {
             self.replay_until = None;
         }
         let found = self.held.remove(xid).is_some() && sink.unhold(xid);
-        if !found && commit && !known {
+        let foreign = !found && commit && !known;
+        if foreign && self.mode == GrouperMode::File {
             let reason = format!(
                 "XA COMMIT of {xid} (global part, branch part in hex, format), whose XA PREPARE is before the place where \
-                 reading began: copy the tables again after all prepared XA transactions have ended"
+                 reading began: begin with the file that has it"
             );
             return Err(self.unsupported(start, reason));
         }
@@ -615,6 +614,14 @@ impl TransactionGrouper {
             self.gtids.add(gtid);
         }
         self.commit_us = group.announced.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
+        if foreign {
+            // its rows are not known here: the decoder is told of the bare XA COMMIT
+            tracing::warn!(xid, file = %self.file, "XA COMMIT of a transaction that was prepared before reading began");
+            self.begin_in_sink(&group, sink)?;
+            write_item(header, body, self.offset, &mut self.item);
+            sink.push(&self.item)?;
+            return sink.commit(self.position());
+        }
         if !found {
             return Ok(());
         }
@@ -623,6 +630,19 @@ impl TransactionGrouper {
         }
         sink.abandon();
         Ok(())
+    }
+
+    /// Opens a transaction in the sink, with its context as the first item.
+    fn begin_in_sink(&self, group: &Group, sink: &mut dyn TransactionSink) -> Result<()> {
+        let format = self.format.as_ref().ok_or_else(|| Error::Internal("transaction before its format".into()))?;
+        let context = TransactionContext {
+            flavor: format.flavor,
+            table_id_len: format.table_id_len,
+            start: group.before.pos,
+            file: group.before.file.clone(),
+        };
+        sink.begin(&group.id)?;
+        sink.push(&context.encode())
     }
 
     fn corrupt(&self, reason: Malformed) -> Error {

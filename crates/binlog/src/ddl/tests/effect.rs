@@ -225,3 +225,40 @@ fn a_statement_prefix_is_stepped_over() {
     upstream.run("SET STATEMENT sql_mode=concat('FOR', ''), max_statement_time=1 FOR CREATE TABLE a (i int)");
     assert!(upstream.has("a"));
 }
+
+#[test]
+fn foreign_keys_follow_the_names_of_tables() {
+    let mut upstream = Upstream::with(&[
+        "CREATE TABLE par (id int primary key)",
+        "CREATE TABLE chi (id int primary key, p int, CONSTRAINT c FOREIGN KEY (p) REFERENCES par (id) ON DELETE CASCADE ON UPDATE SET NULL)",
+        "CREATE TABLE tree (id int primary key, p int, CONSTRAINT t FOREIGN KEY (p) REFERENCES tree (id) ON DELETE CASCADE)",
+    ]);
+    let foreign = |upstream: &Upstream, name: &str| upstream.table(name).indexes.last().unwrap().sql.clone();
+    let actions = "ON DELETE CASCADE ON UPDATE SET NULL";
+    upstream.run("RENAME TABLE par TO `p``2`");
+    assert_eq!(
+        foreign(&upstream, "chi"),
+        format!("CONSTRAINT `c` FOREIGN KEY (`p`) REFERENCES `p``2` (`id`) {actions}")
+    );
+    upstream.run("ALTER TABLE `p``2` ADD COLUMN v int, RENAME TO par");
+    assert!(foreign(&upstream, "chi").contains("REFERENCES `par` (`id`)"));
+    // as an online schema change does it: the key stays with the old table
+    upstream.run("CREATE TABLE par_new (id int primary key)");
+    upstream.run("RENAME TABLE par TO par_old, par_new TO par");
+    assert!(foreign(&upstream, "chi").contains("REFERENCES `par_old` (`id`)"));
+    // a table that is not in the catalog
+    upstream.run("DROP TABLE par_old");
+    upstream.run("RENAME TABLE par_old TO unwanted_old");
+    assert!(foreign(&upstream, "chi").contains("REFERENCES `unwanted_old` (`id`)"));
+    assert_eq!(upstream.resync("ALTER TABLE unwanted_old RENAME x.par").0, ["x.par"]);
+    assert!(foreign(&upstream, "chi").contains("REFERENCES `x`.`par` (`id`)"));
+    upstream.run("ALTER TABLE tree ADD COLUMN v int, RENAME TO forest");
+    assert!(foreign(&upstream, "forest").contains("REFERENCES `forest` (`id`)"));
+    assert_eq!(names(&upstream.table("forest")), ["id", "p", "v"]);
+    // the child goes to another database, the parent stays
+    upstream.run("CREATE DATABASE e");
+    upstream.run("CREATE TABLE chi2 (p int, FOREIGN KEY (p) REFERENCES forest (id) ON DELETE CASCADE)");
+    upstream.run("RENAME TABLE chi2 TO e.chi2");
+    let moved = upstream.catalog.visible(&TableName::new("e", "chi2")).unwrap();
+    assert!(moved.def.indexes.last().unwrap().sql.contains("REFERENCES `d`.`forest` (`id`)"));
+}

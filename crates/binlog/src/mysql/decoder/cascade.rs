@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 
+use tidelake_core::schema::IndexDef;
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, RESYNC, Result, RowOp, TableDef, TableId, TableName};
 
 use super::tables::{Mapped, Target};
 use super::{BinlogDecoder, Current};
+use crate::ddl::foreign_key;
 use crate::mysql::rows::{RowsEvent, RowsKind, TableWriter};
 
 /// Rows event flag: the session did not check foreign keys.
@@ -31,25 +34,25 @@ pub(super) struct Cascade {
 }
 
 /// The acting foreign keys of the catalog's tables on `parent`.
-pub(super) fn cascades_of(parent: &TableName, catalog: &Catalog) -> Arc<[Cascade]> {
-    let mut cascades = direct(parent, catalog);
+pub(super) fn cascades_of(parent: &TableName, catalog: &Catalog, flavor: ServerFlavor) -> Arc<[Cascade]> {
+    let mut cascades = direct(parent, catalog, flavor);
     for cascade in &mut cascades {
-        cascade.descendants = descendants(cascade.child, catalog);
+        cascade.descendants = descendants(cascade.child, catalog, flavor);
     }
     cascades.into()
 }
 
-fn direct(parent: &TableName, catalog: &Catalog) -> Vec<Cascade> {
+fn direct(parent: &TableName, catalog: &Catalog, flavor: ServerFlavor) -> Vec<Cascade> {
     let tables = catalog.tables.values();
-    tables.flat_map(|e| e.def.indexes.iter().filter_map(|i| cascade(&i.sql, &e.def, parent))).collect()
+    tables.flat_map(|e| e.def.indexes.iter().filter_map(|i| cascade(i, &e.def, parent, flavor))).collect()
 }
 
 /// Every table below `child`: what its foreign keys do exactly is not asked, it is stopped anyway.
-pub(super) fn descendants(child: TableId, catalog: &Catalog) -> Vec<TableId> {
+pub(super) fn descendants(child: TableId, catalog: &Catalog, flavor: ServerFlavor) -> Vec<TableId> {
     let (mut found, mut next) = (Vec::new(), vec![child]);
     while let Some(table) = next.pop() {
         let Some(entry) = catalog.tables.get(&table) else { continue };
-        for below in direct(&entry.def.name, catalog).into_iter().map(|c| c.child) {
+        for below in direct(&entry.def.name, catalog, flavor).into_iter().map(|c| c.child) {
             if below != child && !found.contains(&below) {
                 found.push(below);
                 next.push(below);
@@ -59,36 +62,24 @@ pub(super) fn descendants(child: TableId, catalog: &Catalog) -> Vec<TableId> {
     found
 }
 
-/// Reads ``CONSTRAINT `c` FOREIGN KEY (`a`) REFERENCES [`db`.]`t` (`b`) ON DELETE ...``, as the catalog keeps it.
-fn cascade(sql: &str, child: &TableDef, parent: &TableName) -> Option<Cascade> {
-    let references = sql.split_once(" FOREIGN KEY (")?.1.split_once(" REFERENCES ")?.1;
-    let (target, rest) = references.split_once(" (")?;
-    let (columns, actions) = rest.split_once(')')?;
-    let names: Vec<String> = identifiers(target);
-    let (database, table) = match names.as_slice() {
-        [table] => (&child.name.database, table),
-        [database, table] => (database, table),
-        _ => return None,
-    };
-    if *database != parent.database || *table != parent.table {
+/// A constraint of `child`, if it refers to `parent` and acts on rows.
+fn cascade(index: &IndexDef, child: &TableDef, parent: &TableName, flavor: ServerFlavor) -> Option<Cascade> {
+    // foreign keys are kept without columns of their own
+    if !index.columns.is_empty() {
         return None;
     }
+    let key = foreign_key(&index.sql, &child.name, flavor).filter(|key| key.parent == *parent)?;
     let acts = |event: &str| {
-        ["CASCADE", "SET NULL", "SET DEFAULT"].iter().any(|action| actions.contains(&format!(" ON {event} {action}")))
+        ["CASCADE", "SET NULL", "SET DEFAULT"].iter().any(|does| key.actions.contains(&format!(" ON {event} {does}")))
     };
     let (on_delete, on_update) = (acts("DELETE"), acts("UPDATE"));
     (on_delete || on_update).then(|| Cascade {
         child: child.id,
         on_delete,
         on_update,
-        parent_columns: identifiers(columns),
+        parent_columns: key.parent_columns.clone(),
         descendants: Vec::new(),
     })
-}
-
-/// The quoted names in a list or a dotted name.
-fn identifiers(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 impl BinlogDecoder {

@@ -1,7 +1,8 @@
 //! QUERY events: DDL changes the catalog; a statement that changes rows without row events stops the tables it names.
 
 use bytes::Bytes;
-use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableName};
+use tidelake_core::types::text::ServerFlavor;
+use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableId, TableName};
 
 use super::cascade::descendants;
 use super::port::{DdlContext, DdlOutcome};
@@ -24,6 +25,8 @@ impl BinlogDecoder {
             Statement::Rollback => self.roll_back(None, current),
             Statement::Dml => self.on_dml(&query, current),
             Statement::Other => self.on_ddl(&query, current),
+            // of a transaction whose rows are known, its XA COMMIT is not handed over
+            Statement::XaCommit(xid) => self.on_unknown_xa(&xid, current),
             _ => Ok(()),
         }
     }
@@ -85,7 +88,7 @@ impl BinlogDecoder {
         if target.as_ref().is_some_and(|t| !self.follows(t, current.catalog) || is_temporary(t)) {
             return Ok(());
         }
-        let mut names = named_tables(target.as_ref(), &sql, current.catalog);
+        let mut names = named_tables(target.as_ref(), &sql, current.catalog, current.flavor());
         // a view, or a function: nobody here knows the tables behind it
         let behind = names.is_empty();
         if behind {
@@ -108,6 +111,19 @@ impl BinlogDecoder {
     }
 }
 
+impl BinlogDecoder {
+    /// A transaction came into force that was prepared before the stream began: any table may have its rows.
+    fn on_unknown_xa(&mut self, xid: &str, current: &mut Current<'_>) -> Result<()> {
+        let reason = format!(
+            "{RESYNC} the XA transaction {xid} (global part, branch part in hex, format) was prepared before Tidelake began to read \
+             and committed now ({}); which tables it changed is not known",
+            current.place()
+        );
+        let tables: Vec<TableId> = current.catalog.tables.keys().copied().collect();
+        tables.into_iter().try_for_each(|table| self.stop(table, reason.clone(), current))
+    }
+}
+
 /// The statement as UTF-8, by the charset of the client that sent it.
 fn text_of(query: &QueryEvent<'_>) -> String {
     let charset = query.client.and_then(collation::charset).and_then(Charset::named);
@@ -120,14 +136,14 @@ fn text_of(query: &QueryEvent<'_>) -> String {
 
 /// The tables of the catalog that a statement may change: the one it names at the place of its target and those below it
 /// by foreign keys, else every one whose name occurs in it. None: what it changes is not in the catalog.
-fn named_tables(target: Option<&TableName>, sql: &str, catalog: &Catalog) -> Vec<TableName> {
+fn named_tables(target: Option<&TableName>, sql: &str, catalog: &Catalog, flavor: ServerFlavor) -> Vec<TableName> {
     let names = catalog.tables.values().map(|e| &e.def.name);
     let Some(target) = target else {
         let text = sql.to_lowercase();
         return names.filter(|n| text.contains(&n.table.to_lowercase())).cloned().collect();
     };
     let Some(entry) = catalog.tables.values().find(|e| e.def.name == *target) else { return Vec::new() };
-    let below = descendants(entry.def.id, catalog).into_iter().filter_map(|id| catalog.tables.get(&id));
+    let below = descendants(entry.def.id, catalog, flavor).into_iter().filter_map(|id| catalog.tables.get(&id));
     std::iter::once(target.clone()).chain(below.map(|e| e.def.name.clone())).collect()
 }
 

@@ -158,7 +158,7 @@ impl BinlogDecoder {
         let map = TableMap::parse(body, current.context.table_id_len).map_err(|e| current.corrupt(e))?;
         let candidates = self.resolve(&map, current)?;
         let parent = TableName::new(map.database.as_str(), map.table.as_str());
-        let cascades = cascades_of(&parent, current.catalog);
+        let cascades = cascades_of(&parent, current.catalog, current.flavor());
         if self.maps.kept.len() >= MAX_KEPT {
             let seq = current.seq;
             self.maps.kept.retain(|_, k| k.seq == seq);
