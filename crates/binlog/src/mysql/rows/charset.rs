@@ -1,8 +1,7 @@
 //! Text of any upstream charset -> UTF-8.
 //!
 //! The single-byte charsets convert by the server's own tables; Unicode's forms by own code; gbk, gb2312, gb18030, big5,
-//! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables: a few rare characters differ from the
-//! server's). A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not
+//! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables) and, where the server's differ, [`east_asian`]'s. A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not
 //! UTF-8 in a utf8 column are refused, because the server prints them raw. `filename` is refused.
 
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 use super::charset_tables::upper_half;
+use super::east_asian::{self, Run};
 pub use crate::mysql::collation::charset as of_collation;
 use crate::mysql::reader::{Malformed, Parsed};
 
@@ -33,7 +33,14 @@ pub enum Charset {
     /// utf32.
     Utf32,
     /// Multi-byte charsets of East Asia.
-    Library(&'static Encoding),
+    EastAsian {
+        /// WHATWG's.
+        encoding: &'static Encoding,
+        /// Characters of the server that the encoding does not have so.
+        own: &'static [Run],
+        /// How many bytes the first one says that a character has.
+        length: fn(u8) -> usize,
+    },
 }
 
 impl Charset {
@@ -48,15 +55,18 @@ impl Charset {
             "ucs2" | "utf16" => Charset::Utf16 { big_endian: true },
             "utf16le" => Charset::Utf16 { big_endian: false },
             "utf32" => Charset::Utf32,
-            "gbk" | "gb2312" => Charset::Library(encoding_rs::GBK),
-            "gb18030" => Charset::Library(encoding_rs::GB18030),
-            "big5" => Charset::Library(encoding_rs::BIG5),
-            "sjis" | "cp932" => Charset::Library(encoding_rs::SHIFT_JIS),
-            "ujis" | "eucjpms" => Charset::Library(encoding_rs::EUC_JP),
-            "euckr" => Charset::Library(encoding_rs::EUC_KR),
+            "gbk" | "gb2312" => east_asian(&name, encoding_rs::GBK, pairs),
+            "gb18030" => east_asian(&name, encoding_rs::GB18030, |_| usize::MAX),
+            "big5" => east_asian(&name, encoding_rs::BIG5, pairs),
+            "sjis" | "cp932" => {
+                east_asian(&name, encoding_rs::SHIFT_JIS, |b| if matches!(b, 0xa1..=0xdf) { 1 } else { pairs(b) })
+            }
+            "ujis" | "eucjpms" => east_asian(&name, encoding_rs::EUC_JP, |b| if b == 0x8f { 3 } else { pairs(b) }),
+            "euckr" => east_asian(&name, encoding_rs::EUC_KR, pairs),
             name => {
                 let mut table = ['\u{fffd}'; 128];
-                upper_half(name)?.chars().zip(&mut table).for_each(|(c, slot)| *slot = c);
+                let shown = |c| if name == "tis620" { c } else { printable(c) };
+                upper_half(name)?.chars().zip(&mut table).for_each(|(c, slot)| *slot = shown(c));
                 Charset::Table(Arc::new(table))
             }
         })
@@ -77,7 +87,7 @@ impl Charset {
             Charset::SevenBit { swedish } => scratch.extend(bytes.iter().map(|b| seven_bit(*b, *swedish))),
             Charset::Table(table) => scratch.extend(bytes.iter().map(|b| match *b {
                 b @ 0..=127 => b as char,
-                b => printable(table[usize::from(b - 128)]),
+                b => table[usize::from(b - 128)],
             })),
             Charset::Utf16 { big_endian } => {
                 let units = bytes.chunks(2).map(|pair| match (pair, big_endian) {
@@ -91,12 +101,55 @@ impl Charset {
                 [a, b, c, d] => char::from_u32(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or('?'),
                 _ => '?',
             })),
-            Charset::Library(encoding) => {
-                let (text, damaged) = encoding.decode_without_bom_handling(bytes);
-                scratch.extend(text.chars().map(|c| if damaged { printable(c) } else { c }));
-            }
+            Charset::EastAsian { encoding, own, length } => decode_east_asian(*encoding, own, *length, bytes, scratch),
         }
         Ok(scratch)
+    }
+}
+
+fn east_asian(name: &str, encoding: &'static Encoding, length: fn(u8) -> usize) -> Charset {
+    Charset::EastAsian { encoding, own: east_asian::runs(name), length }
+}
+
+/// Bytes of a character of a charset whose characters have one or two.
+fn pairs(first: u8) -> usize {
+    if first < 0x80 { 1 } else { 2 }
+}
+
+fn decode_east_asian(
+    encoding: &'static Encoding,
+    own: &[Run],
+    length: fn(u8) -> usize,
+    bytes: &[u8],
+    out: &mut String,
+) {
+    let (mut at, mut plain) = (0, 0);
+    while at < bytes.len() {
+        let end = at.saturating_add(length(bytes[at])).min(bytes.len());
+        if let Some(c) = (bytes[at] >= 0x80).then(|| own_character(own, &bytes[at..end])).flatten() {
+            decode_library(encoding, &bytes[plain..at], out);
+            out.push(c);
+            plain = end;
+        }
+        at = end;
+    }
+    decode_library(encoding, &bytes[plain..], out);
+}
+
+fn decode_library(encoding: &'static Encoding, bytes: &[u8], out: &mut String) {
+    let (text, damaged) = encoding.decode_without_bom_handling(bytes);
+    out.extend(text.chars().map(|c| if damaged { printable(c) } else { c }));
+}
+
+/// The server's character of a code, where it is not the encoding's.
+fn own_character(own: &[Run], code: &[u8]) -> Option<char> {
+    let code = code.iter().fold(0, |code, byte| (code << 8) | u32::from(*byte));
+    let (first, character, count) = own[..own.partition_point(|run| run.0 <= code)].last()?;
+    let offset = code - first;
+    match character {
+        _ if offset >= *count => None,
+        '?' => Some('?'),
+        c => char::from_u32(u32::from(*c) + offset),
     }
 }
 
@@ -121,7 +174,7 @@ fn seven_bit(byte: u8, swedish: bool) -> char {
     let own = SWEDISH.iter().find(|(b, _)| swedish && *b == byte);
     match own {
         Some((_, c)) => *c,
-        None if byte < 128 => byte as char,
+        None if byte < 127 || (byte == 127 && !swedish) => byte as char,
         None => '?',
     }
 }

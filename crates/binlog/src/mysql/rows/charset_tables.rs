@@ -1,5 +1,6 @@
 //! Bytes 128 to 255 of the single-byte charsets, as the server itself converts them (taken from MariaDB 10.11 with
-//! `CONVERT(x'80' USING ...)`). U+FFFD stands where the charset has no character.
+//! `CONVERT(x'80' USING ...)`). U+FFFD stands where the charset has no character;
+//! in tis620 it is the server's own answer.
 
 /// The 128 characters of a charset, by its name on the server.
 #[must_use]
@@ -34,9 +35,9 @@ pub fn upper_half(charset: &str) -> Option<&'static str> {
 
 const ARMSCII8: &str = concat!(
     "\u{80}\u{81}\u{82}\u{83}\u{84}\u{85}\u{86}\u{87}\u{88}\u{89}\u{8a}\u{8b}\u{8c}\u{8d}\u{8e}\u{8f}\u{90}\u{91}\u{92}\u{93}\u{94}\u{95}\u{96}\u{97}\u{98}\u{99}\u{9a}\u{9b}\u{9c}\u{9d}\u{9e}\u{9f}",
-    "\u{a0}❁§։\u{fffd}\u{fffd}»«—\u{fffd}՝\u{fffd}\u{fffd}՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէ",
+    "\u{a0}❁§։)(»«—.՝,-՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէ",
     "ԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշ",
-    "ՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’\u{fffd}",
+    "ՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’'",
 );
 
 const CP1250: &str = concat!(

@@ -8,6 +8,7 @@ pub mod charset;
 mod charset_tables;
 pub mod column;
 pub mod decimal;
+mod east_asian;
 pub mod json;
 pub mod plan;
 pub mod temporal;

@@ -90,4 +90,14 @@ fn charsets() {
     assert_eq!(text("swe7", b"[a"), Ok("Äa".to_owned()));
     assert!(text("utf8mb4", b"\xff").is_err());
     assert!(Charset::named("filename").is_none());
+    // where the server's tables are its own
+    assert_eq!(text("sjis", b"a\x81\x60\x81\x61\x5c\xb1"), Ok("a〜‖\\ｱ".to_owned()));
+    assert_eq!(text("ujis", b"\xa1\xc1\xf5\xa1\xf5\xa2\xb0\xa1\x8f\xa2\xb7"), Ok("〜\u{e000}\u{e001}亜~".to_owned()));
+    assert_eq!(text("eucjpms", b"\xa1\xc1\xfe\xfe"), Ok("～\u{e3ab}".to_owned()));
+    assert_eq!(text("big5", b"\xa1\x45x\xa4\xa4"), Ok("\u{2022}x中".to_owned()));
+    assert_eq!(text("gbk", b"\xa2\xa0\xd6\xd0\xff"), Ok("?中?".to_owned()));
+    assert_eq!(text("euckr", b"\x81"), Ok("?".to_owned()));
+    assert_eq!(text("tis620", b"\xa0\xa1"), Ok("\u{fffd}ก".to_owned()));
+    assert_eq!(text("armscii8", b"\xa4\xff"), Ok(")'".to_owned()));
+    assert_eq!(text("swe7", b"\x7f["), Ok("?Ä".to_owned()));
 }
