@@ -25,6 +25,7 @@ mod interval;
 mod limits;
 mod matrix;
 mod mirror;
+mod moving;
 mod network;
 mod schema_changes;
 mod shutdown;

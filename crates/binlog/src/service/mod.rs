@@ -34,7 +34,7 @@ use rand::Rng;
 use tidelake_core::ports::{Buffer, CopyProgress, SourceState, SourceStatus};
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Result, SourcePosition, TableDef, TableName};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::filter::{LiveFilter, TableFilter};
 use crate::mysql::decoder::DdlInterpreter;
@@ -60,7 +60,7 @@ pub struct ServiceOptions {
     pub copy_chunk_rows: usize,
     /// Bytes of rows after which a chunk ends early.
     pub copy_chunk_bytes: usize,
-    /// Tables copied at the same time.
+    /// Chunks read at the same time, of one large table or of several tables.
     pub copy_threads: usize,
     /// How often the upstream tells that it is still there while nothing happens.
     pub heartbeat: Duration,
@@ -139,6 +139,8 @@ struct Shared {
     status: Mutex<SourceStatus>,
     bytes_read: AtomicU64,
     copies: Mutex<Vec<CopyProgress>>,
+    /// One permit for each chunk that is being read.
+    readers: Semaphore,
     /// Why copies do not get on: by table, or (`None`) for all.
     problems: Mutex<BTreeMap<Option<TableName>, String>>,
     complete: watch::Sender<bool>,
@@ -151,6 +153,7 @@ impl Shared {
             connector: Connector::new(UpstreamUrl::parse(&options.url)?),
             filter: options.filter.clone().into(),
             wishes: Wishes::default(),
+            readers: Semaphore::new(options.copy_threads.max(1)),
             options,
             begin: Mutex::default(),
             buffer: OnceLock::new(),

@@ -1,6 +1,6 @@
 //! The copy of one table, from where it was left.
 //!
-//! A fresh copy appends CopyBegin first and opens its snapshots behind it. A chunk is appended only once the stream has read up to the chunk's own
+//! A fresh copy appends CopyBegin first and opens its snapshots behind it ([`super::reader`]). A chunk is appended only once the stream has read up to the chunk's own
 //! position, and the end of the copy only once it has read up to the upstream's head: whatever the rows already contain
 //! is in the buffer before them.
 
@@ -14,15 +14,14 @@ use mysql_async::{Conn, Row, Value};
 use rand::Rng;
 use tidelake_core::control::{self, ControlRecord};
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableName, TableState};
+use tidelake_core::{CommitSeq, Error, Result, TableDef, TableName, TableState};
+use tokio::sync::Mutex;
 
 use super::super::Shared;
 use super::super::history::{self, text};
 use super::super::server::UpstreamServer;
 use super::super::tables::{self, quoted_name};
-use super::columns::RowBuilder;
-use super::cursor::Cursor;
-use super::select::chunk_sql;
+use super::cursor::{Cursor, Range};
 use super::snapshot::SnapshotKind;
 use super::wait;
 
@@ -45,29 +44,31 @@ pub(super) struct Job {
     pub anew: bool,
 }
 
-/// A copy that has begun.
-struct Copying {
-    copy_id: u64,
-    def: Arc<TableDef>,
-    cursor: Cursor,
+/// A copy that has begun, as its readers share it.
+pub(super) struct Copying {
+    pub copy_id: u64,
+    pub def: Arc<TableDef>,
+    pub cursor: Cursor,
+    /// Ranges that an earlier run left open and nobody reads yet.
+    pub left: Vec<Range>,
+    /// The last range was begun.
+    pub whole: bool,
     /// The seq of its CopyBegin: once it is published, the catalog shows whether the copy is still wanted.
     begun: CommitSeq,
     /// The seq of its newest record.
-    newest: CommitSeq,
+    pub newest: CommitSeq,
     /// What the writer still needs to apply the chunks with these seqs.
-    holds: VecDeque<(CommitSeq, Hold)>,
+    pub holds: VecDeque<(CommitSeq, Hold)>,
 }
 
 /// Keeps the buffer's transactions from a snapshot on: applying a chunk looks at what the stream did since.
-type Hold = Arc<dyn Send + Sync>;
+pub(super) type Hold = Arc<dyn Send + Sync>;
 
 impl Copying {
     fn new(copy_id: u64, def: Arc<TableDef>, cursor: Cursor, begun: CommitSeq) -> Copying {
-        Copying { copy_id, def, cursor, begun, newest: begun, holds: VecDeque::new() }
-    }
-
-    fn has_key(&self) -> bool {
-        !self.def.key.is_empty()
+        let (left, holds) = (cursor.open.clone(), VecDeque::new());
+        let whole = left.iter().any(|range| range.upto.is_none());
+        Copying { copy_id, def, cursor, left, whole, begun, newest: begun, holds }
     }
 
     /// Lets go of what the chunks up to `published` needed.
@@ -83,7 +84,7 @@ impl Job {
     ///
     /// # Errors
     /// Whatever the upstream or the buffer answers.
-    pub async fn run(&self) -> Result<JobEnd> {
+    pub async fn run(self: Arc<Self>) -> Result<JobEnd> {
         let connector = &self.shared.connector;
         let mut conn = connector.connect().await?;
         let server = UpstreamServer::detect(connector, &mut conn).await?;
@@ -93,38 +94,36 @@ impl Job {
         // Every snapshot is opened behind CopyBegin: what the stream had before it is in the copied rows, what comes
         // after it is applied to the copy. A snapshot opened earlier would miss the changes in between.
         let unfinished = if self.anew { None } else { self.unfinished()? };
-        let mut copying = match unfinished {
+        let copying = match unfinished {
             Some(copying) => copying,
             None => self.begin(&mut conn, &server).await?,
         };
+        let (begun, def, copied) = (copying.begun, copying.def.clone(), copying.cursor.rows);
         if self.anew {
             // from here on the catalog remembers it
-            wait::published_up_to(&*self.engine, copying.begun).await?;
+            wait::published_up_to(&*self.engine, begun).await?;
             self.shared.wishes.begun(&self.name);
         }
-        self.note_begin(facts.rows, copying.cursor.rows);
-        let mut read_at;
-        loop {
-            if !self.is_wanted(&mut copying)? {
-                return Ok(JobEnd::Dropped);
-            }
-            let hold = self.hold();
-            read_at = kind.open(connector, &mut conn, &server, &self.name).await?;
-            let limit = (kind.is_cheap() && copying.has_key()).then_some(self.shared.options.copy_chunk_rows);
-            let rows = self.read_chunk(&mut conn, &mut copying, &read_at, limit).await?;
-            copying.holds.push_back((copying.newest, hold));
-            kind.close(connector, &mut conn).await?;
-            if limit.is_none_or(|limit| rows < limit) {
-                break;
-            }
+        self.note_begin(facts.rows, copied);
+        let copying = Arc::new(Mutex::new(copying));
+        let Some(read_at) = self.read_all(conn, &server, kind, facts.rows, &copying).await? else {
+            return Ok(JobEnd::Dropped);
+        };
+        let has_key = !def.key.is_empty();
+        if has_key {
+            // the buffer may be full of what the chunks needed, and the stream would wait for ever
+            let newest = copying.lock().await.newest;
+            wait::published_up_to(&*self.engine, newest).await?;
+            copying.lock().await.holds.clear();
         }
-        let head = history::read_head(connector, &mut conn, &server).await?.to_source(0);
+        let head = history::read_head(connector, &mut connector.connect().await?, &server).await?.to_source(0);
         wait::read_up_to(&*self.buffer, &head).await?;
-        let read_at = (!copying.has_key()).then_some(read_at);
-        let done = self.append(ControlRecord::CopyDone { copy_id: copying.copy_id, read_at }, None).await?;
+        let copy_id = copying.lock().await.copy_id;
+        let read_at = (!has_key).then_some(read_at);
+        let done = self.append(ControlRecord::CopyDone { copy_id, read_at }, None).await?;
         wait::published_up_to(&*self.engine, done).await?;
         let catalog = self.engine.catalog(self.engine.published_seq())?;
-        if catalog.visible(&self.name).is_none_or(|entry| entry.created != copying.begun) {
+        if catalog.visible(&self.name).is_none_or(|entry| entry.created != begun) {
             return Ok(JobEnd::Dropped); // by something that came between the last chunk and the end
         }
         self.note_end();
@@ -146,7 +145,7 @@ impl Job {
     }
 
     /// Keeps everything that is not yet in the buffer's durable part: taken before a snapshot.
-    fn hold(&self) -> Hold {
+    pub(super) fn hold(&self) -> Hold {
         let head = *self.buffer.head().borrow();
         self.buffer.hold(head)
     }
@@ -180,7 +179,7 @@ impl Job {
     }
 
     /// False if the catalog no longer has this copy.
-    fn is_wanted(&self, copying: &mut Copying) -> Result<bool> {
+    pub(super) fn is_wanted(&self, copying: &mut Copying) -> Result<bool> {
         let published = self.engine.published_seq();
         if published < copying.begun {
             return Ok(true);
@@ -191,60 +190,8 @@ impl Job {
         Ok(matches!(state, Some(TableState::Copying { copy_id, .. }) if *copy_id == copying.copy_id))
     }
 
-    /// Reads rows behind the cursor and appends them; returns how many.
-    async fn read_chunk(
-        &self,
-        conn: &mut Conn,
-        copying: &mut Copying,
-        read_at: &SourcePosition,
-        limit: Option<usize>,
-    ) -> Result<usize> {
-        let options = &self.shared.options;
-        let failed = |e: mysql_async::Error| self.shared.connector.error(&format!("copy {}", self.name), &e);
-        let sql = chunk_sql(&copying.def, &copying.cursor.key, limit)?;
-        let key = copying.def.key_indexes();
-        let mut result = conn.query_iter(sql).await.map_err(failed)?;
-        let (mut builder, mut rows) = (RowBuilder::new(&copying.def)?, 0);
-        let mut last: Option<Row> = None;
-        while let Some(row) = result.next().await.map_err(failed)? {
-            builder.push(cells(&row))?;
-            rows += 1;
-            last = Some(row);
-            if builder.rows() >= options.copy_chunk_rows || builder.bytes() >= options.copy_chunk_bytes {
-                self.append_rows(copying, &mut builder, last.take(), &key, read_at).await?;
-            }
-        }
-        self.append_rows(copying, &mut builder, last, &key, read_at).await?;
-        Ok(rows)
-    }
-
-    async fn append_rows(
-        &self,
-        copying: &mut Copying,
-        builder: &mut RowBuilder,
-        last: Option<Row>,
-        key: &[usize],
-        read_at: &SourcePosition,
-    ) -> Result<()> {
-        let Some(last) = last else { return Ok(()) };
-        let bytes = builder.bytes() as u64;
-        let rows = builder.finish()?;
-        copying.cursor.rows += rows.num_rows() as u64;
-        copying.cursor.key = key.iter().map(|i| cell(&last, *i).unwrap_or_default().to_vec()).collect();
-        let record = ControlRecord::CopyRows {
-            copy_id: copying.copy_id,
-            read_at: read_at.clone(),
-            cursor: copying.cursor.to_string(),
-        };
-        wait::read_up_to(&*self.buffer, read_at).await?;
-        let count = rows.num_rows() as u64;
-        copying.newest = self.append(record, Some(rows)).await?;
-        self.note_rows(count, bytes);
-        Ok(())
-    }
-
     /// Appends a record and makes it durable.
-    async fn append(&self, record: ControlRecord, rows: Option<RecordBatch>) -> Result<CommitSeq> {
+    pub(super) async fn append(&self, record: ControlRecord, rows: Option<RecordBatch>) -> Result<CommitSeq> {
         append(self.buffer.clone(), record, rows).await
     }
 
@@ -256,7 +203,7 @@ impl Job {
         });
     }
 
-    fn note_rows(&self, rows: u64, bytes: u64) {
+    pub(super) fn note_rows(&self, rows: u64, bytes: u64) {
         self.shared.note_copy(&self.name, |progress| {
             progress.rows += rows;
             progress.bytes += bytes;
@@ -296,7 +243,7 @@ pub(in crate::service) fn cells(row: &Row) -> impl ExactSizeIterator<Item = Opti
     (0..row.len()).map(|i| cell(row, i))
 }
 
-fn cell(row: &Row, index: usize) -> Option<&[u8]> {
+pub(super) fn cell(row: &Row, index: usize) -> Option<&[u8]> {
     match row.as_ref(index) {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,

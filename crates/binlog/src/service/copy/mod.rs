@@ -3,11 +3,13 @@
 //! A coordinator looks at the upstream's list of tables and at the engine's catalog, and keeps a *job* running for each
 //! wanted table that the catalog lacks (or wants copied again beside the stopped one). Both are compared at one
 //! place of the stream, so a table that is just being created is not copied too. Rooms: [`job`] one table; [`snapshot`]
-//! exact positions; [`select`], [`columns`] from the upstream's cells to Arrow; [`cursor`] where to go on.
+//! exact positions; [`reader`] chunks, several at the same time; [`select`], [`columns`] from the upstream's cells to Arrow;
+//! [`cursor`] where to go on.
 
 pub(super) mod columns;
 mod cursor;
 pub(super) mod job;
+mod reader;
 pub(super) mod select;
 pub(super) mod snapshot;
 pub(super) mod wait;
@@ -183,13 +185,13 @@ impl Coordinator {
                 continue;
             }
             self.active.insert(name.clone());
-            let job = Job {
+            let job = Arc::new(Job {
                 shared: self.shared.clone(),
                 engine: self.engine.clone(),
                 buffer: self.buffer.clone(),
                 anew: self.shared.wishes.is_waiting(&name),
                 name: name.clone(),
-            };
+            });
             let beside = is_live(catalog, &name);
             self.jobs.spawn(async move {
                 let end = job.run().await;

@@ -4,14 +4,15 @@
 //! exactly, text comes as its own bytes. The exceptions: FLOAT prints six digits only, so it is asked for as a double;
 //! ENUM and SET are asked for as numbers.
 //!
-//! A chunk begins behind the last key of the one before. The server itself compares: it gets its own bytes back, with
-//! the column's charset, so that the column's collation decides, whatever it is.
+//! A table is copied in ranges of its key. The server itself finds their borders and compares: it gets its own bytes
+//! back, with the column's charset, so that the column's collation decides, whatever it is.
 
 use std::fmt::Write;
 
 use tidelake_core::{ColumnDef, Error, Result, TableDef, TypeKind, UpstreamType};
 
 use super::super::tables::{quoted_identifier, quoted_name};
+use super::cursor::Range;
 
 /// The expression that gives the cell of a column.
 fn expression(column: &ColumnDef) -> String {
@@ -38,50 +39,78 @@ pub(in crate::service) fn whole_sql(def: &TableDef) -> String {
     format!("SELECT {} FROM {}", columns.join(", "), quoted_name(&def.name))
 }
 
-/// The statement that reads the rows after `cursor` (the cells of a key; empty: from the beginning), in key order, at
-/// most `limit` of them. A table without a key is read whole, in no order.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the cursor does not fit the key.
-pub(super) fn chunk_sql(def: &TableDef, cursor: &[Vec<u8>], limit: Option<usize>) -> Result<String> {
-    let mut sql = whole_sql(def);
-    let key: Vec<&ColumnDef> = def.key_indexes().into_iter().map(|i| &def.columns[i]).collect();
-    if key.is_empty() {
-        return Ok(sql);
-    }
-    let by_index = key.iter().all(|c| !matches!(c.ty.kind, TypeKind::Enum | TypeKind::Set));
-    if def.key_is_primary && by_index {
-        sql.push_str(" FORCE INDEX (PRIMARY)");
-    }
-    if !cursor.is_empty() {
-        write!(sql, " WHERE {}", after(&key, cursor)?).expect("a String takes everything");
-    }
-    let order: Vec<String> = key.iter().map(|c| key_expression(c)).collect();
-    write!(sql, " ORDER BY {}", order.join(", ")).expect("a String takes everything");
-    if let Some(limit) = limit {
-        write!(sql, " LIMIT {limit}").expect("a String takes everything");
-    }
-    Ok(sql)
+/// True if the server walks the key in order without sorting: ENUM and SET are ordered by their numbers, no index is.
+pub(super) fn has_key_order(def: &TableDef) -> bool {
+    let by_value = |i: &usize| !matches!(def.columns[*i].ty.kind, TypeKind::Enum | TypeKind::Set);
+    !def.key.is_empty() && def.key_indexes().iter().all(by_value)
 }
 
-/// `(k1, k2) > (v1, v2)`, written out so that the optimizer makes ranges of it.
-fn after(key: &[&ColumnDef], cursor: &[Vec<u8>]) -> Result<String> {
-    if key.len() != cursor.len() {
-        let reason = format!("{} values for {} key columns", cursor.len(), key.len());
+/// The statement that reads the rows of a range, in key order. A table without a key is read whole, in no order.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the range does not fit the key.
+pub(super) fn range_sql(def: &TableDef, range: &Range) -> Result<String> {
+    if def.key.is_empty() {
+        return Ok(whole_sql(def));
+    }
+    let upto = range.upto.as_ref().map(|upto| bound(def, upto, ("<", "<="))).transpose()?;
+    let conditions = [after(def, &range.after)?, upto].into_iter().flatten().collect::<Vec<_>>();
+    Ok(format!("{}{}{}", whole_sql(def), forced_index(def), ordered(def, &conditions)))
+}
+
+/// The statement that finds the last key of a range of `rows` rows after a key (empty: from the beginning). No row: there
+/// are fewer.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the key is none of this table.
+pub(super) fn border_sql(def: &TableDef, behind: &[Vec<u8>], rows: usize) -> Result<String> {
+    let cells: Vec<String> = key_columns(def).into_iter().map(expression).collect();
+    let conditions: Vec<String> = after(def, behind)?.into_iter().collect();
+    let (table, index, order) = (quoted_name(&def.name), forced_index(def), ordered(def, &conditions));
+    Ok(format!("SELECT {} FROM {table}{index}{order} LIMIT 1 OFFSET {}", cells.join(", "), rows.saturating_sub(1)))
+}
+
+fn key_columns(def: &TableDef) -> Vec<&ColumnDef> {
+    def.key_indexes().into_iter().map(|i| &def.columns[i]).collect()
+}
+
+fn forced_index(def: &TableDef) -> &'static str {
+    if def.key_is_primary && has_key_order(def) { " FORCE INDEX (PRIMARY)" } else { "" }
+}
+
+fn ordered(def: &TableDef, conditions: &[String]) -> String {
+    let order: Vec<String> = key_columns(def).into_iter().map(key_expression).collect();
+    let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    format!("{filter} ORDER BY {}", order.join(", "))
+}
+
+fn after(def: &TableDef, key: &[Vec<u8>]) -> Result<Option<String>> {
+    if key.is_empty() { Ok(None) } else { bound(def, key, (">", ">=")).map(Some) }
+}
+
+/// `(k1, k2) > (v1, v2)` or `(k1, k2) <= (v1, v2)`, written out so that the optimizer makes ranges of it: the strict
+/// comparison and the other one.
+fn bound(def: &TableDef, cells: &[Vec<u8>], (strict, loose): (&str, &str)) -> Result<String> {
+    let key = key_columns(def);
+    if key.len() != cells.len() {
+        let reason = format!("{} values for {} key columns", cells.len(), key.len());
         return Err(Error::corrupt("cursor of the initial copy", reason));
     }
     let names: Vec<String> = key.iter().map(|c| key_expression(c)).collect();
-    let values = key.iter().zip(cursor).map(|(c, cell)| literal(c, cell)).collect::<Result<Vec<String>>>()?;
+    let values = key.iter().zip(cells).map(|(c, cell)| literal(c, cell)).collect::<Result<Vec<String>>>()?;
+    // the key itself belongs to what it ends, and not to what begins behind it
+    let closing = if strict == "<" { loose } else { strict };
     let mut alternatives = Vec::with_capacity(key.len());
     for last in 0..key.len() {
         let mut terms: Vec<String> = (0..last).map(|i| format!("{} = {}", names[i], values[i])).collect();
-        terms.push(format!("{} > {}", names[last], values[last]));
+        let compare = if last + 1 == key.len() { closing } else { strict };
+        terms.push(format!("{} {compare} {}", names[last], values[last]));
         alternatives.push(format!("({})", terms.join(" AND ")));
     }
     if key.len() == 1 {
         return Ok(alternatives.remove(0));
     }
-    Ok(format!("{} >= {} AND ({})", names[0], values[0], alternatives.join(" OR ")))
+    Ok(format!("{} {loose} {} AND ({})", names[0], values[0], alternatives.join(" OR ")))
 }
 
 /// A cell of a key column, given back to the server as a literal that compares as the column's own value does.
@@ -148,29 +177,45 @@ mod tests {
         TableDef::new(TableName::new("d", "t"), columns, key)
     }
 
+    fn key(cells: &[&str]) -> Vec<Vec<u8>> {
+        cells.iter().map(|cell| cell.as_bytes().to_vec()).collect()
+    }
+
+    fn range(after: &[&str], upto: Option<&[&str]>) -> Range {
+        Range { after: key(after), upto: upto.map(key) }
+    }
+
     #[test]
-    fn first_chunk_and_next() {
+    fn ranges_and_their_borders() {
         let def = table(&["b`c", "a"]);
-        let sql = chunk_sql(&def, &[], Some(10)).unwrap();
         let select = "SELECT `a`, `b``c`, `f`*1e0 FROM `d`.`t` FORCE INDEX (PRIMARY)";
-        assert_eq!(sql, format!("{select} ORDER BY `b``c`, `a` LIMIT 10"));
-        let sql = chunk_sql(&def, &[b"'x".to_vec(), b"-7".to_vec()], None).unwrap();
+        let sql = range_sql(&def, &Range::default()).unwrap();
+        assert_eq!(sql, format!("{select} ORDER BY `b``c`, `a`"));
+        let sql = range_sql(&def, &range(&["'x", "-7"], Some(&["'y", "8"]))).unwrap();
         let after =
             "`b``c` >= _latin1 X'2778' AND ((`b``c` > _latin1 X'2778') OR (`b``c` = _latin1 X'2778' AND `a` > -7))";
-        assert_eq!(sql, format!("{select} WHERE {after} ORDER BY `b``c`, `a`"));
+        let upto =
+            "`b``c` <= _latin1 X'2779' AND ((`b``c` < _latin1 X'2779') OR (`b``c` = _latin1 X'2779' AND `a` <= 8))";
+        assert_eq!(sql, format!("{select} WHERE {after} AND {upto} ORDER BY `b``c`, `a`"));
+        let border = "SELECT `b``c`, `a` FROM `d`.`t` FORCE INDEX (PRIMARY)";
+        let sql = border_sql(&def, &key(&["'x", "-7"]), 100).unwrap();
+        assert_eq!(sql, format!("{border} WHERE {after} ORDER BY `b``c`, `a` LIMIT 1 OFFSET 99"));
+        let sql = range_sql(&table(&["a"]), &range(&["1"], Some(&["5"]))).unwrap();
+        assert!(sql.ends_with("WHERE (`a` > 1) AND (`a` <= 5) ORDER BY `a`"), "{sql}");
     }
 
     #[test]
     fn a_table_without_a_key_is_read_whole() {
-        let sql = chunk_sql(&table(&[]), &[], Some(10)).unwrap();
+        let sql = range_sql(&table(&[]), &Range::default()).unwrap();
         assert!(sql.ends_with("FROM `d`.`t`"), "{sql}");
     }
 
     #[test]
-    fn a_cursor_that_does_not_fit_is_refused() {
+    fn a_range_that_does_not_fit_is_refused() {
         let def = table(&["a"]);
-        for cursor in [vec![b"1 OR 1=1--'".to_vec()], vec![b"1".to_vec(), b"2".to_vec()], vec![Vec::new()]] {
-            assert!(chunk_sql(&def, &cursor, None).is_err(), "{cursor:?}");
+        for cells in [&["1 OR 1=1--'"][..], &["1", "2"], &[""]] {
+            assert!(range_sql(&def, &range(cells, None)).is_err(), "{cells:?}");
+            assert!(range_sql(&def, &range(&[], Some(cells))).is_err(), "{cells:?}");
         }
     }
 

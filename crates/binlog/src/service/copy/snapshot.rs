@@ -2,8 +2,8 @@
 //!
 //! - MariaDB, transactional engine: `START TRANSACTION WITH CONSISTENT SNAPSHOT`, and the server tells the snapshot's
 //!   own position (`binlog_snapshot_*`). No lock; a fresh snapshot for each chunk.
-//! - MySQL does not tell it: the global read lock is held for the moment in which snapshot and position are taken, once
-//!   a table.
+//! - MySQL does not tell it: the global read lock is held for the moment in which snapshot and position are taken; a
+//!   snapshot serves for some seconds, for a table without a key to its end.
 //! - An engine without snapshots (MyISAM, Aria, ...): a read lock on the table while a chunk is read.
 
 use mysql_async::prelude::Queryable;
