@@ -51,7 +51,7 @@ impl SqlClient {
     pub fn run(&self, options: &[&str], sql: &str) -> Result<Vec<u8>, String> {
         let mut command = Command::new(installed("mariadb"));
         command.args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--default-character-set=utf8mb4"]);
-        command.args(["--connect-timeout=10", "--skip-ssl"]).args(options);
+        command.args(["--connect-timeout=10", "--skip-ssl", "--max-allowed-packet=256M"]).args(options);
         command.arg(format!("--port={}", self.port)).arg(format!("--user={}", self.user));
         command.arg(format!("--password={}", self.password));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -55,7 +55,7 @@ pub(crate) async fn read_start(
     let mut head = read_head(connector, conn, server).await?;
     head.gtid = match gtid_at(connector, conn, server, &head).await? {
         Some(gtid) => gtid,
-        None => return Err(Error::Unavailable(format!("the head {head} moved while its GTID state was read"))),
+        None => gtid_at_quiet_head(connector, conn, server, &mut head).await?,
     };
     head.born = born(connector, server, &head.file).await?;
     Ok(head)
@@ -85,7 +85,9 @@ async fn born(connector: &Connector, server: &UpstreamServer, file: &str) -> Res
     Err(Error::corrupt(format!("{file} of {}", connector.address()), "it does not begin with a format description"))
 }
 
-/// MariaDB: the GTID state at exactly this place, `None` if there is no such place. MySQL: the state now.
+/// MariaDB: the GTID state at exactly this place, `None` if there is no such place, or if the server cannot walk to it: some
+/// versions cannot read events that are larger than `max_allowed_packet` (a change of a large BLOB has it twice). MySQL: the
+/// state now.
 async fn gtid_at(
     connector: &Connector,
     conn: &mut Conn,
@@ -101,6 +103,29 @@ async fn gtid_at(
     let state: Option<String> =
         conn.query_first("SELECT CONVERT(@@GLOBAL.gtid_executed USING utf8)").await.map_err(failed)?;
     Ok(Some(state.unwrap_or_default().replace('\n', "")))
+}
+
+/// MariaDB's state at its head, for a file that [`gtid_at`] cannot walk: the head must stand still while the state is
+/// read. Moves `head` to where it did.
+async fn gtid_at_quiet_head(
+    connector: &Connector,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+    head: &mut BinlogPosition,
+) -> Result<String> {
+    const TRIES: u32 = 50;
+    for _ in 0..TRIES {
+        let state: Option<String> = conn
+            .query_first("SELECT CONVERT(@@GLOBAL.gtid_binlog_pos USING utf8)")
+            .await
+            .map_err(|e| connector.error("ask for the GTID state", &e))?;
+        let after = read_head(connector, conn, server).await?;
+        if (&after.file, after.pos) == (&head.file, head.pos) {
+            return Ok(state.unwrap_or_default());
+        }
+        *head = after;
+    }
+    Err(Error::Unavailable(format!("the head {head} moved each time that its GTID state was read")))
 }
 
 /// Checks that reading can go on at `at`: the file is there, is long enough, and the GTID state is the same.
@@ -203,6 +228,8 @@ async fn verify_gtids(
              Tidelake read {:?}; the server was reset, restored or replaced. {ADVICE}",
             at.gtid
         ))),
+        // then the file's birth decides, which is compared next
+        None if at.born != 0 => Ok(()),
         None => Err(Error::Invalid(format!(
             "{address} has another history than the one that was read before: no event of it ends at {at}; the \
              server was reset, restored or replaced. {ADVICE}"

@@ -20,6 +20,7 @@ use super::{ServiceOptions, random_server_id};
 use crate::mysql::position::BinlogPosition;
 
 mod checks;
+mod grants;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -148,6 +149,7 @@ async fn look(connector: &Connector, conn: &mut Conn, options: &ServiceOptions, 
     let tables = tables::list_wanted(connector, conn, &options.filter).await?;
     found.tables = tables.len();
     found.findings.extend(table_findings(connector, conn, &server, &tables).await?);
+    found.findings.extend(grants::Grants::read(conn).await.findings(server.flavor, &tables));
     Ok(())
 }
 

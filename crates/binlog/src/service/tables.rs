@@ -32,6 +32,19 @@ pub(crate) enum TableType {
 pub(crate) struct ListedTable {
     pub name: TableName,
     pub kind: TableType,
+    /// Storage engine.
+    pub engine: String,
+}
+
+impl ListedTable {
+    /// See [`TableFacts::has_snapshots`].
+    pub fn has_snapshots(&self) -> bool {
+        has_snapshots(&self.engine)
+    }
+}
+
+fn has_snapshots(engine: &str) -> bool {
+    ["innodb", "rocksdb", "tokudb"].iter().any(|e| engine.eq_ignore_ascii_case(e))
 }
 
 /// Lists the wanted tables; views, sequences and the servers' own tables are none.
@@ -43,14 +56,14 @@ pub(crate) async fn list_wanted(
     conn: &mut Conn,
     filter: &TableFilter,
 ) -> Result<Vec<ListedTable>> {
-    const ASK: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \
+    const ASK: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES \
         WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
         AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')";
     let rows: Vec<Row> = conn.query(ASK).await.map_err(|e| connector.error("list the tables", &e))?;
     let listed = rows.iter().filter_map(|row| {
         let name = TableName::new(text(row, 0)?, text(row, 1)?);
         let kind = if text(row, 2)? == "BASE TABLE" { TableType::Base } else { TableType::SystemVersioned };
-        Some(ListedTable { name, kind })
+        Some(ListedTable { name, kind, engine: text(row, 3)? })
     });
     Ok(listed.filter(|t| filter.wants(&t.name)).collect())
 }
@@ -67,7 +80,7 @@ pub(crate) struct TableFacts {
 impl TableFacts {
     /// True if a consistent snapshot shows the table's rows as of the snapshot's position.
     pub fn has_snapshots(&self) -> bool {
-        ["innodb", "rocksdb", "tokudb"].iter().any(|e| self.engine.eq_ignore_ascii_case(e))
+        has_snapshots(&self.engine)
     }
 }
 

@@ -199,11 +199,14 @@ pub(super) fn filtered_databases(only: Option<String>, ignored: Option<String>) 
 }
 
 pub(super) fn no_head(flavor: ServerFlavor, error: &Error) -> Finding {
-    let privilege = if flavor == ServerFlavor::MariaDb { "BINLOG MONITOR" } else { "REPLICATION CLIENT" };
+    let (privilege, older) = match flavor {
+        ServerFlavor::MariaDb => ("BINLOG MONITOR", " (before MariaDB 10.5: REPLICATION CLIENT)"),
+        _ => ("REPLICATION CLIENT", ""),
+    };
     Finding::error(
         format!("the user may not ask for the bin log's position ({error})"),
         "Tidelake compares positions to know how fresh it is",
-        format!("GRANT {privilege} ON *.* TO the user of the URL (before MariaDB 10.5: REPLICATION CLIENT)"),
+        format!("GRANT {privilege} ON *.* TO the user of the URL{older}"),
     )
 }
 
@@ -213,6 +216,24 @@ pub(super) fn no_replication(error: &Error) -> Finding {
         "streaming is done as a replica does it",
         "GRANT REPLICATION SLAVE ON *.* TO the user of the URL",
     )
+}
+
+pub(super) fn no_reload() -> Finding {
+    Finding::error(
+        "the user may not take the global read lock",
+        "MySQL tells no position of a snapshot, so the initial copy holds this lock for the moment in which both are taken",
+        "GRANT RELOAD ON *.* TO the user of the URL",
+    )
+}
+
+pub(super) fn no_lock(names: &[String]) -> Option<Finding> {
+    (!names.is_empty()).then(|| {
+        Finding::warning(
+            format!("wanted tables need a read lock to be copied, which the user may not take: {}", shortened(names)),
+            "their engines have no snapshots; these tables will not appear in the replica",
+            "GRANT LOCK TABLES ON *.* TO the user of the URL; or convert them to InnoDB, or leave them out with --tables",
+        )
+    })
 }
 
 pub(super) fn no_tables() -> Finding {
@@ -235,9 +256,10 @@ pub(super) fn unreadable(refused: &[(String, String)]) -> Option<Finding> {
 
 pub(super) fn system_versioned(names: &[String]) -> Option<Finding> {
     (!names.is_empty()).then(|| {
-        Finding::error(
+        Finding::warning(
             format!("system-versioned tables are wanted: {}", shortened(names)),
-            "their row events contain history rows, which are told apart only if the events name their columns",
+            "their row events contain history rows, which are told apart only if the events name their columns; without that, \
+             such a table is copied again each time that it changes",
             "SET GLOBAL binlog_row_metadata = 'FULL'; or leave them out with --tables '...,!database.table'",
         )
     })

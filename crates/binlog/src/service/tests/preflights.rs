@@ -1,6 +1,6 @@
 //! What a user is told about an upstream that is not set up right.
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::filter::TableFilter;
 use crate::service::{Finding, Preflight, ServiceOptions, preflight};
@@ -43,11 +43,11 @@ async fn wrong_settings_are_named_with_what_mends_them() {
     assert!(error_about(&found, "binlog_format is STATEMENT").fix.contains("SET GLOBAL binlog_format = 'ROW'"));
     assert!(error_about(&found, "binlog_row_image is MINIMAL").fix.contains("binlog_row_image = FULL"));
     error_about(&found, "binlog_do_db is other");
-    error_about(&found, "system-versioned tables are wanted: a.h");
     let warned: Vec<&str> = found.warnings().map(|f| f.what.as_str()).collect();
     assert!(warned.contains(&"binlog_row_metadata is MINIMAL"), "{warned:?}");
     assert!(warned.contains(&"binlog files are kept for 12.0 hours"), "{warned:?}");
     assert!(warned.iter().any(|w| w.contains("a.c (CONSTRAINT")), "{warned:?}");
+    assert!(warned.contains(&"system-versioned tables are wanted: a.h"), "{warned:?}");
     let text = found.errors().next().unwrap().to_string();
     assert!(text.contains("why: ") && text.contains("fix: "), "{text}");
 }
@@ -66,6 +66,22 @@ async fn missing_privileges_are_named() {
     server.execute("GRANT BINLOG MONITOR ON *.* TO 'few'@'%'");
     let found = check(&url, "").await;
     assert!(error_about(&found, "may not read the bin log").fix.contains("REPLICATION SLAVE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_only_the_copy_needs_are_asked_for_too() {
+    let server = MariaDb::start(MariaDbOptions::of(ServerKind::MySqlNew));
+    server.execute("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY)");
+    let found = check(&server.source_url(), "").await;
+    assert!(found.is_ok() && found.warnings().next().is_none(), "{found:#?}");
+    server.execute(
+        "REVOKE RELOAD ON *.* FROM 'tidelake'@'127.0.0.1'; CREATE TABLE a.m (id INT PRIMARY KEY) ENGINE=MyISAM;
+         CREATE DATABASE b; CREATE TABLE b.m (id INT PRIMARY KEY) ENGINE=MyISAM; GRANT LOCK TABLES ON b.* TO 'tidelake'@'127.0.0.1'",
+    );
+    let found = check(&server.source_url(), "").await;
+    assert!(error_about(&found, "global read lock").fix.contains("GRANT RELOAD"));
+    let warned: Vec<&str> = found.warnings().map(|f| f.what.as_str()).collect();
+    assert!(warned.len() == 1 && warned[0].ends_with("which the user may not take: a.m (MyISAM)"), "{warned:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
