@@ -59,7 +59,8 @@ impl Settings {
     pub async fn read(connector: &Connector, conn: &mut Conn) -> Result<Settings> {
         const ASK: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', \
             'binlog_row_metadata', 'binlog_checksum', 'binlog_row_value_options', 'expire_logs_days', \
-            'binlog_expire_logs_seconds', 'server_id', 'log_slave_updates', 'log_replica_updates', 'gtid_slave_pos')";
+            'binlog_expire_logs_seconds', 'server_id', 'log_slave_updates', 'log_replica_updates', 'gtid_slave_pos', \
+            'lower_case_table_names')";
         let rows: Vec<Row> = conn.query(ASK).await.map_err(|e| connector.error("ask for the settings", &e))?;
         let named = |row: &Row| Some((text(row, 0)?.to_ascii_lowercase(), text(row, 1)?));
         Ok(Settings(rows.iter().filter_map(named).collect()))
@@ -83,7 +84,17 @@ impl Settings {
         findings.extend(self.checksum());
         findings.extend(self.row_value_options());
         findings.extend(self.replica_of_another(flavor));
+        findings.extend(self.names_of_tables());
         findings
+    }
+
+    fn names_of_tables(&self) -> Option<Finding> {
+        let value = self.get("lower_case_table_names").filter(|v| *v != "0")?;
+        Some(Finding::error(
+            format!("lower_case_table_names is {value}"),
+            "statements in the bin log name tables in any case then, and Tidelake would take them for other tables",
+            "such a server cannot be replicated yet; the setting can only be given when its data directory is made",
+        ))
     }
 
     fn log_bin(&self) -> Finding {

@@ -32,6 +32,7 @@ async fn wrong_settings_are_named_with_what_mends_them() {
         .arg("--binlog-row-image=MINIMAL")
         .arg("--binlog-row-metadata=MINIMAL")
         .arg("--expire-logs-days=0.5")
+        .arg("--lower-case-table-names=1")
         .arg("--binlog-do-db=other");
     let server = MariaDb::start(options);
     server.execute(
@@ -43,6 +44,7 @@ async fn wrong_settings_are_named_with_what_mends_them() {
     assert!(error_about(&found, "binlog_format is STATEMENT").fix.contains("SET GLOBAL binlog_format = 'ROW'"));
     assert!(error_about(&found, "binlog_row_image is MINIMAL").fix.contains("binlog_row_image = FULL"));
     error_about(&found, "binlog_do_db is other");
+    error_about(&found, "lower_case_table_names is 1");
     let warned: Vec<&str> = found.warnings().map(|f| f.what.as_str()).collect();
     assert!(warned.contains(&"binlog_row_metadata is MINIMAL"), "{warned:?}");
     assert!(warned.contains(&"binlog files are kept for 12.0 hours"), "{warned:?}");
