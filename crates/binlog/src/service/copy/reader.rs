@@ -25,7 +25,7 @@ use super::wait;
 
 /// A snapshot that costs a global lock serves ranges for this long: the buffer keeps what came since, and applying a
 /// chunk reads it again.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(10);
+const SNAPSHOT_AGE: Duration = Duration::from_secs(30);
 
 /// What all readers of a table share.
 struct Reader {
@@ -94,7 +94,7 @@ impl Reader {
         };
         let (mut opened, mut read_at) = (None, None);
         loop {
-            let permit = self.job.shared.readers.acquire().await;
+            let permit = self.job.shared.readers.acquire_many(self.permits()).await;
             let _permit = permit.map_err(|_| Error::Closed("the initial copy".into()))?;
             {
                 let mut copying = self.copying.lock().await;
@@ -128,6 +128,14 @@ impl Reader {
             self.kind.close(connector, &mut conn).await?;
         }
         Ok(ReaderEnd::Done(read_at))
+    }
+
+    /// Permits for one chunk. MySQL's global lock waits for SELECTs that run, and all writers wait for the lock: while a
+    /// table is read in one piece, nobody takes it.
+    fn permits(&self) -> u32 {
+        let alone = self.range_rows.is_none() && !self.kind.is_cheap();
+        let all = u32::try_from(self.job.shared.options.copy_threads.max(1)).unwrap_or(1);
+        if alone { all } else { 1 }
     }
 
     /// The open snapshot, or a new one in its place.
