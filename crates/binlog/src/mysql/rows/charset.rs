@@ -1,8 +1,10 @@
 //! Text of any upstream charset -> UTF-8.
 //!
 //! The single-byte charsets convert by the server's own tables; Unicode's forms by own code; gbk, gb2312, gb18030, big5,
-//! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables) and, where the server's differ, [`east_asian`]'s. A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not
-//! UTF-8 in a utf8 column are refused, because the server prints them raw. `filename` is refused.
+//! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables) and, where the server's differ, by the tables of
+//! `east_asian`. A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not UTF-8 in
+//! a utf8 column are refused, because the server prints them raw. `filename` is refused. (One code of ujis and eucjpms, 8EA0, is
+//! two `?` in MySQL and one here.)
 
 use std::sync::Arc;
 
@@ -101,7 +103,10 @@ impl Charset {
                 [a, b, c, d] => char::from_u32(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or('?'),
                 _ => '?',
             })),
-            Charset::EastAsian { encoding, own, length } => decode_east_asian(*encoding, own, *length, bytes, scratch),
+            Charset::EastAsian { encoding, own, length } => {
+                let (encoding, own, length) = (*encoding, *own, *length);
+                decode_east_asian(encoding, own, length, bytes, scratch);
+            }
         }
         Ok(scratch)
     }
