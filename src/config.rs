@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::access::{Access, UserConfig};
 use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
+use crate::feed;
 
 /// Shortest interval of the Magic Writer.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
@@ -69,6 +70,13 @@ pub enum SourceSettings {
         /// Our replica server id, if given.
         server_id: Option<u32>,
     },
+    /// A change feed of TiDB (`feed`).
+    Feed {
+        /// What was given: `ticdc-storage:...`. May hold credentials: never log it.
+        url: String,
+        /// Wait for more at the end.
+        follow: bool,
+    },
     /// A directory of binlog files.
     Files {
         /// The directory.
@@ -118,12 +126,14 @@ impl Settings {
         let file = read_file(args.config.as_deref())?;
         let Some(source) = args.source.or(file.source.clone()) else {
             bail!(
-                "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or file:DIR), or try `tidelake demo`"
+                "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or file:DIR, or ticdc-storage:DIR), or try `tidelake demo`"
             );
         };
         let source = if let Some(dir) = source.strip_prefix("file:") {
             let dir = PathBuf::from(dir.strip_prefix("//").unwrap_or(dir));
             SourceSettings::Files { dir, follow: args.follow || file.follow.unwrap_or(false) }
+        } else if feed::kind_of(&source).is_some() {
+            SourceSettings::Feed { url: source, follow: args.follow || file.follow.unwrap_or(false) }
         } else {
             SourceSettings::Service {
                 url: source,

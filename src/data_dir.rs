@@ -8,6 +8,7 @@
 //! DIR/buffer/         Data Buffer
 //! DIR/engine/         Magic Engine
 //! DIR/latch/          Latch Service (writer epochs)
+//! DIR/feed/           events of TiDB's feeds that wait for a watermark; emptied at start
 //! DIR/spill/          sorts and joins that outgrow their memory; emptied at start
 //! ```
 
@@ -81,6 +82,11 @@ impl DataDir {
     /// Latch Service.
     pub fn latch(&self) -> PathBuf {
         self.root.join("latch")
+    }
+
+    /// Events of a feed that wait for their watermark.
+    pub fn feed(&self) -> PathBuf {
+        self.root.join("feed")
     }
 
     /// Spilled intermediate results.

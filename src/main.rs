@@ -9,6 +9,7 @@ mod data_dir;
 mod demo;
 mod doctor;
 mod engine;
+mod feed;
 mod http;
 mod listeners;
 mod logging;

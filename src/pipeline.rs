@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::FreshnessArg;
 use crate::config::{Settings, SourceSettings};
 use crate::data_dir::DataDir;
+use crate::feed;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
 use crate::upstream::Upstream;
@@ -76,7 +77,7 @@ impl Pipeline {
         let dir = DataDir::open(&settings.data_dir, source_kind(settings), &address(settings))?;
         let upstream = Upstream::learn(settings, server, &dir)?;
         let kept = Kept::load(&dir)?;
-        let (source, service) = open_source(settings, &kept)?;
+        let (source, service) = open_source(settings, &kept, &dir)?;
         let buffer: Arc<dyn Buffer> = open_buffer(&dir, settings)?;
         let ready_at = *buffer.head().borrow();
         let magic = MagicEngine::open(EngineOptions {
@@ -251,7 +252,8 @@ impl Pipeline {
 
 /// As [`Source::kind`] says it of the source that is not open yet.
 fn source_kind(settings: &Settings) -> &'static str {
-    match settings.source {
+    match &settings.source {
+        SourceSettings::Feed { url, .. } => feed::kind_of(url).unwrap_or("feed"),
         SourceSettings::Files { .. } => "file",
         SourceSettings::Service { .. } => "mysql",
     }
@@ -260,8 +262,9 @@ fn source_kind(settings: &Settings) -> &'static str {
 /// A source, and the same once more if it is a server.
 type OpenedSource = (Arc<dyn Source>, Option<Arc<ServiceSource>>);
 
-fn open_source(settings: &Settings, kept: &Kept) -> Result<OpenedSource> {
+fn open_source(settings: &Settings, kept: &Kept, dir: &DataDir) -> Result<OpenedSource> {
     Ok(match &settings.source {
+        SourceSettings::Feed { url, follow } => (feed::open(url, *follow, filter(settings)?, &dir.feed())?, None),
         SourceSettings::Files { dir, follow } => {
             let filter = filter(settings)?;
             (Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow })), None)
@@ -299,6 +302,7 @@ fn filter(settings: &Settings) -> Result<TableFilter> {
 /// Where the data comes from, without credentials.
 fn address(settings: &Settings) -> String {
     match &settings.source {
+        SourceSettings::Feed { url, .. } => feed::address(url),
         SourceSettings::Files { dir, .. } => dir.display().to_string(),
         SourceSettings::Service { url, .. } => {
             let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);

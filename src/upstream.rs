@@ -60,6 +60,13 @@ impl Upstream {
                 time_zone: "SYSTEM".into(),
                 system_time_zone: "UTC".into(),
             }),
+            // the feed does not say which version
+            (SourceSettings::Feed { .. }, None) => Some(Upstream {
+                flavor: ServerFlavor::TiDb,
+                version: "8.0.11-TiDB".into(),
+                time_zone: "SYSTEM".into(),
+                system_time_zone: "UTC".into(),
+            }),
             _ => None,
         };
         let kept = Upstream::kept(dir)?;

@@ -209,10 +209,18 @@ fn as_root() -> Option<&'static str> {
 /// If it is not there.
 #[must_use]
 pub fn obtained(name: &str) -> PathBuf {
+    component(name).join("root")
+}
+
+/// The directory of something that `scripts/servers.sh` obtains.
+///
+/// # Panics
+/// If it is not there.
+pub(crate) fn component(name: &str) -> PathBuf {
     let dir = servers_dir().join(name);
     let there = dir.join(".complete").is_file();
     assert!(there, "{} is missing and the tests need it: run `./scripts/servers.sh {name}`", dir.display());
-    dir.join("root")
+    dir
 }
 
 /// Where `scripts/servers.sh` puts them.

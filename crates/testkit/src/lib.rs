@@ -2,6 +2,7 @@
 //! on a free port with an empty data directory, and the server ends with the test.
 //!
 //! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one ([`ServerKind`]) and how it is set.
+//! * [`Kafka`] is a broker.
 //! * [`SqlClient`] is the `mariadb` command line client: it prints the very bytes a user would see, of an upstream and
 //!   of Tidelake alike.
 //! * [`Process`] is any child process that dies with the test process.
@@ -11,6 +12,7 @@
 //! never a skipped test.
 
 mod client;
+mod kafka;
 mod kind;
 mod mariadb;
 mod options;
@@ -19,6 +21,7 @@ mod proxy;
 mod template;
 
 pub use client::SqlClient;
+pub use kafka::Kafka;
 pub use kind::{ServerKind, obtained};
 pub use mariadb::MariaDb;
 pub use options::MariaDbOptions;

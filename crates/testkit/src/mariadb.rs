@@ -287,7 +287,7 @@ fn greets(port: u16) -> bool {
 }
 
 /// A port nobody listens on; each call another one.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let width = PORTS.end - PORTS.start;
     let begin = u16::try_from(std::process::id() % u32::from(width)).expect("smaller than the width");

@@ -1,0 +1,280 @@
+//! Messages of a Kafka topic with several partitions, without a broker: repeated, interleaved, with watermarks that come late,
+//! repeat and fall.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use tidelake_binlog::filter::TableFilter;
+use tidelake_binlog::ticdc::append::FeedAppender;
+use tidelake_binlog::ticdc::partitions::Watermarks;
+use tidelake_binlog::ticdc::place::FeedPlace;
+use tidelake_binlog::ticdc::{Assembler, canal, open, simple};
+use tidelake_core::CellValue;
+use tidelake_core::ports::Buffer;
+use tidelake_core::testing::mem_buffer::MemBuffer;
+
+use super::files;
+use super::history::{Change, Commit, History, Kind, Row, Table};
+use super::replica::Replica;
+use super::storage::Check;
+
+/// Key and value.
+pub type Message = (Vec<u8>, Vec<u8>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Canal,
+    Simple,
+    Open,
+}
+
+/// Messages of a commit, each with the partition it goes to (`None`: to all).
+fn messages(protocol: Protocol, ts: u64, commit: &Commit) -> Vec<(Option<String>, Message)> {
+    match commit {
+        Commit::Ddl { sql, database, table, after } => {
+            vec![(None, ddl(protocol, ts, sql, database, table, after.as_ref()))]
+        }
+        Commit::Rows(changes) => {
+            changes.iter().map(|change| (Some(change.table.name.table.clone()), row(protocol, ts, change))).collect()
+        }
+    }
+}
+
+fn plain(value: serde_json::Value) -> Message {
+    (Vec::new(), value.to_string().into_bytes())
+}
+
+fn part(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u64).to_be_bytes()[..], bytes].concat()
+}
+
+fn framed(key: serde_json::Value, value: &[u8]) -> Message {
+    ([&1u64.to_be_bytes()[..], &part(key.to_string().as_bytes())].concat(), part(value))
+}
+
+pub fn watermark(protocol: Protocol, ts: u64) -> Message {
+    match protocol {
+        Protocol::Canal => {
+            plain(serde_json::json!({"id": 0, "database": "", "table": "", "pkNames": null, "isDdl": false,
+            "type": "TIDB_WATERMARK", "es": 0, "ts": 0, "sql": "", "data": null, "old": null, "_tidb": {"watermarkTs": ts}}))
+        }
+        Protocol::Simple => plain(serde_json::json!({"version": 1, "type": "WATERMARK", "commitTs": ts, "buildTs": 1})),
+        Protocol::Open => framed(serde_json::json!({"ts": ts, "t": 3}), b""),
+    }
+}
+
+fn ddl(protocol: Protocol, ts: u64, sql: &str, database: &str, table: &str, after: Option<&Table>) -> Message {
+    match protocol {
+        Protocol::Canal => {
+            plain(serde_json::json!({"id": 0, "database": database, "table": table, "pkNames": null, "isDdl": true,
+            "type": "QUERY", "es": 0, "ts": 0, "sql": sql, "data": null, "old": null, "_tidb": {"commitTs": ts}}))
+        }
+        Protocol::Simple => {
+            let columns = |t: &Table| t.columns.iter().map(|(n, _)| serde_json::json!({"name": n})).collect::<Vec<_>>();
+            let schema = after.map(|t| {
+                serde_json::json!({"schema": t.name.database, "table": t.name.table, "version": ts, "columns": columns(t), "indexes": []})
+            });
+            let gone = serde_json::json!({"schema": database, "table": table, "version": 1, "columns": []});
+            plain(serde_json::json!({"version": 1, "type": "ALTER", "sql": sql, "commitTs": ts, "buildTs": 1,
+                "tableSchema": schema, "preTableSchema": gone}))
+        }
+        Protocol::Open => {
+            let value = serde_json::json!({"q": sql, "t": 3}).to_string();
+            framed(serde_json::json!({"ts": ts, "scm": database, "tbl": table, "t": 2}), value.as_bytes())
+        }
+    }
+}
+
+fn row(protocol: Protocol, ts: u64, change: &Change) -> Message {
+    let table = &change.table;
+    let names = (&table.name.database, &table.name.table);
+    let kind = match (&change.old, &change.new) {
+        (Some(_), Some(_)) => "UPDATE",
+        (None, _) => "INSERT",
+        _ => "DELETE",
+    };
+    let of = |row: &Option<Row>, cells: fn(&Table, &Row) -> serde_json::Value| row.as_ref().map(|r| cells(table, r));
+    match protocol {
+        Protocol::Canal => {
+            let (old, new) = (of(&change.old, files::json_row), of(&change.new, files::json_row));
+            let old_field = old.clone().filter(|_| new.is_some()).map(|o| vec![o]);
+            plain(
+                serde_json::json!({"id": 0, "database": names.0, "table": names.1, "pkNames": ["id"], "isDdl": false, "type": kind,
+                "es": 0, "ts": 0, "sql": "", "data": [new.or(old)], "old": old_field, "_tidb": {"commitTs": ts}}),
+            )
+        }
+        Protocol::Simple => {
+            let (old, new) = (of(&change.old, simple_row), of(&change.new, simple_row));
+            plain(serde_json::json!({"version": 1, "database": names.0, "table": names.1, "tableID": 1, "type": kind,
+                "commitTs": ts, "buildTs": 1, "schemaVersion": table.version, "data": new, "old": old}))
+        }
+        Protocol::Open => {
+            let (old, new) = (of(&change.old, open_row), of(&change.new, open_row));
+            let value = match (old, new) {
+                (Some(old), Some(new)) => serde_json::json!({"u": new, "p": old}),
+                (Some(old), None) => serde_json::json!({"d": old}),
+                (_, new) => serde_json::json!({"u": new}),
+            };
+            framed(serde_json::json!({"ts": ts, "scm": names.0, "tbl": names.1, "t": 1}), value.to_string().as_bytes())
+        }
+    }
+}
+
+fn simple_row(table: &Table, row: &Row) -> serde_json::Value {
+    let cell = |kind: Kind, value: &CellValue| match (kind, value) {
+        (_, CellValue::Null) => serde_json::Value::Null,
+        (Kind::Timestamp, CellValue::Int(us)) => {
+            serde_json::json!({"location": "Asia/Tokyo", "value": files::moment(us + 9 * 3_600_000_000, 0)})
+        }
+        (_, CellValue::Bytes(bytes)) => files::base64(bytes).into(),
+        (kind, value) => files::text(kind, value).into(),
+    };
+    table.columns.iter().map(|(n, kind)| (n.clone(), cell(*kind, &row[n]))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Go's `strconv.Quote` without the quotes.
+fn quoted(bytes: &[u8]) -> String {
+    let one = |b: &u8| match b {
+        b'\n' => "\\n".to_owned(),
+        b'"' => "\\\"".to_owned(),
+        b'\\' => "\\\\".to_owned(),
+        0x20..=0x7e => char::from(*b).to_string(),
+        b => format!("\\x{b:02x}"),
+    };
+    bytes.iter().map(one).collect()
+}
+
+fn open_row(table: &Table, row: &Row) -> serde_json::Value {
+    let cell = |kind: Kind, value: &CellValue| {
+        let (code, flag) = match kind {
+            Kind::Int => (3, 0),
+            Kind::BigUnsigned => (8, 128),
+            Kind::VarBinary => (15, 1),
+            Kind::VarChar => (15, 0),
+            Kind::Decimal => (246, 0),
+            Kind::Enum => (247, 0),
+            Kind::Set => (248, 0),
+            Kind::DateTime => (12, 0),
+            Kind::Timestamp => (7, 0),
+            Kind::Time => (11, 0),
+            Kind::Double => (5, 0),
+            Kind::Float => (4, 0),
+            Kind::Bit => (16, 128),
+            Kind::Json => (245, 0),
+        };
+        let v = match (kind, value) {
+            (_, CellValue::Null) => serde_json::Value::Null,
+            (Kind::Int, CellValue::Int(v)) => (*v).into(),
+            (_, CellValue::UInt(v)) => (*v).into(),
+            (Kind::Float, CellValue::Float(v)) => (*v as f32).to_string().parse::<f64>().expect("a number").into(),
+            (_, CellValue::Float(v)) => (*v).into(),
+            (_, CellValue::Bytes(bytes)) => quoted(bytes).into(),
+            (kind, value) => files::text(kind, value).into(),
+        };
+        serde_json::json!({"t": code, "f": flag, "v": v})
+    };
+    table.columns.iter().map(|(n, kind)| (n.clone(), cell(*kind, &row[n]))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// A topic's partitions up to (not including) commit `upto`, from `from`, then a watermark in each.
+pub fn partitions(
+    history: &History,
+    protocol: Protocol,
+    (from, upto): (usize, usize),
+    count: usize,
+    rng: &mut StdRng,
+) -> Vec<Vec<Message>> {
+    let mut out = vec![Vec::new(); count];
+    for (ts, commit) in &history.commits[from..upto] {
+        for (table, message) in messages(protocol, *ts, commit) {
+            match table {
+                // rows of one commit and table may go anywhere
+                Some(_) => out[rng.random_range(0..count)].push(message.clone()),
+                None if protocol == Protocol::Canal => out[0].push(message.clone()),
+                None => out.iter_mut().for_each(|p| p.push(message.clone())),
+            }
+        }
+    }
+    // rows of several tables come in any order between two watermarks; DDL of one partition keeps its order
+    for partition in &mut out {
+        if rng.random_ratio(1, 3) {
+            let again: Vec<Message> = partition.iter().filter(|_| rng.random_ratio(1, 2)).cloned().collect();
+            partition.extend(again);
+        }
+        let watermark_ts = history.commits[upto - 1].0;
+        partition.push(watermark(protocol, watermark_ts));
+        partition.push(watermark(protocol, watermark_ts - rng.random_range(0..1000)));
+    }
+    out
+}
+
+fn parse(protocol: Protocol, (key, value): &Message, out: &mut Vec<tidelake_binlog::ticdc::record::Event>) {
+    let all = TableFilter::default();
+    let parsed = match protocol {
+        Protocol::Canal => canal::parse(value, &all, out),
+        Protocol::Simple => simple::parse(value, &all, out),
+        Protocol::Open => open::parse(key, value, &all, out),
+    };
+    parsed.unwrap_or_else(|e| panic!("{}: {}", String::from_utf8_lossy(value), e.0));
+}
+
+fn play(seed: u64, protocol: Protocol, memory: usize) {
+    use tidelake_binlog::ticdc::record::Event;
+    let context = format!("seed {seed}, {protocol:?}");
+    let history = History::random(seed, 60);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let buffer = MemBuffer::new(u64::MAX);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut check = Check { history, replica: Replica::new(), applied: 0 };
+    let count = rng.random_range(1..5);
+    let (mut upto, mut assembler, mut watermarks) = (0, None, Watermarks::new(count));
+    while upto < check.history.commits.len() {
+        let from = upto;
+        upto = (upto + rng.random_range(1..15)).min(check.history.commits.len());
+        if assembler.is_none() || rng.random_ratio(1, 3) {
+            // a restart reads from the durable position on
+            let after = buffer.read_position().borrow().as_ref().map(|p| FeedPlace::parse(p).expect("a place"));
+            drop(assembler.take());
+            assembler = Some(Assembler::new(scratch.path(), memory, after.as_ref()).expect("an assembler"));
+            watermarks = Watermarks::new(count);
+        }
+        let Some(assembler) = &mut assembler else { unreachable!("made above") };
+        let topic = partitions(&check.history, protocol, (from, upto), count, &mut rng);
+        let mut queues: Vec<_> = topic.into_iter().map(std::collections::VecDeque::from).collect();
+        let mut order: Vec<usize> = queues.iter().enumerate().flat_map(|(p, q)| vec![p; q.len()]).collect();
+        order.shuffle(&mut rng);
+        for p in order {
+            let mut events = Vec::new();
+            parse(protocol, &queues[p].pop_front().expect("as many as there are"), &mut events);
+            for event in events {
+                match event {
+                    Event::Watermark(ts) => watermarks.advance(p, ts),
+                    event => assembler.push(&event).expect("push"),
+                }
+            }
+            let mut appender = FeedAppender::new(&*buffer, "+08:00", false).expect("an appender");
+            assembler.release(watermarks.least(), &mut appender).expect("release");
+            appender.close().expect("close");
+            buffer.note_read(assembler.place().to_source());
+            buffer.sync().expect("sync");
+            check.catch_up(&buffer, &context);
+        }
+        assert!(check.applied >= upto, "{context}: {} of {upto}", check.applied);
+    }
+}
+
+#[test]
+fn partitions_give_the_same_tables_at_every_commit() {
+    for seed in 400..410 {
+        for protocol in [Protocol::Canal, Protocol::Simple, Protocol::Open] {
+            play(seed, protocol, 64 << 20);
+        }
+    }
+}
+
+#[test]
+fn events_that_outgrow_memory_come_back_in_order() {
+    for seed in 420..424 {
+        play(seed, Protocol::Simple, 500);
+    }
+}
