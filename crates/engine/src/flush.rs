@@ -356,8 +356,7 @@ fn key_of(frozen: &Frozen, at: (u32, u32)) -> &[u8] {
 
 fn write_pki(inner: &Inner, meta: &FileMeta, frozen: &Frozen, order: &[(u32, u32)]) -> Result<Pki> {
     let path = meta.pki_path(&inner.options.dir, &frozen.signature);
-    let filter_keys = (meta.level == Level::L0).then_some(order.len() as u64);
-    let mut builder = PkiBuilder::create(&path, &frozen.signature, filter_keys)?;
+    let mut builder = PkiBuilder::create(&path, &frozen.signature, Some(order.len() as u64))?;
     let mut rows: Vec<u32> = (0..order.len() as u32).collect();
     if frozen.keyless {
         rows.sort_unstable_by_key(|r| key_of(frozen, order[*r as usize]));

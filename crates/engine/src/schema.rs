@@ -195,8 +195,7 @@ pub(crate) fn build_pki(
         return Ok(pki);
     }
     let target = Target::of_any_row(def.clone())?;
-    let with_filter = !file.is_base(maker.signature());
-    let mut sorter = PkiSorter::new(&path, maker.signature(), with_filter);
+    let mut sorter = PkiSorter::new(&path, maker.signature());
     read_file(&FileRead::everything(file.clone(), target)?, &mut |batch, first| {
         sorter.push(&maker.keys(&batch)?, first)?;
         Ok(true)

@@ -12,7 +12,7 @@ use super::carry::Ranks;
 use super::throttle::Throttle;
 use crate::adapt::column_ids;
 use crate::engine::Inner;
-use crate::file::{FileMeta, Level};
+use crate::file::FileMeta;
 use crate::flush::remove;
 use crate::parquet_file::{DataFileWriter, sync_dir};
 use crate::pki::{Pki, PkiBuilder, PkiStream};
@@ -40,7 +40,7 @@ pub(super) struct Outputs<'a> {
     merge: &'a Merge,
     keyless: bool,
     /// Keys that the filter of one output is made for.
-    filter_keys: Option<u64>,
+    filter_keys: u64,
     births: (CommitSeq, CommitSeq),
     open: Option<Open>,
     written: Vec<FileMeta>,
@@ -60,7 +60,7 @@ impl<'a> Outputs<'a> {
         let newest = metas().map(|m| m.births.1).max().unwrap_or(CommitSeq::ZERO);
         Outputs {
             keyless: merge.def.key.is_empty(),
-            filter_keys: (merge.into == Level::L0).then_some(of_one),
+            filter_keys: of_one,
             births: (oldest, newest),
             open: None,
             written: Vec::new(),
@@ -133,7 +133,7 @@ impl<'a> Outputs<'a> {
 
     fn index(&self, meta: &FileMeta) -> Result<PkiBuilder> {
         let path = meta.pki_path(&self.inner.options.dir, &self.merge.signature);
-        PkiBuilder::create(&path, &self.merge.signature, self.filter_keys)
+        PkiBuilder::create(&path, &self.merge.signature, Some(self.filter_keys))
     }
 
     /// Ends the file that is being written.

@@ -1,6 +1,6 @@
 //! The key index of a data file (`.pki`): every row's identity, sorted, with its row number.
 //!
-//! Blocks of 128 keys stay on disk; the first key of each block and, for files of L0, a filter are resident. Bytes:
+//! Blocks of 128 keys stay on disk; the first key of each block and a filter are resident. Bytes:
 //! `TLPKI001`, blocks, directory (signature, blocks' places, checksums and first keys), filter (may be empty), tail. A
 //! `.pki` can always be made again from its data file.
 
@@ -32,7 +32,7 @@ pub struct Pki {
     file: File,
     signature: String,
     blocks: Vec<BlockPlace>,
-    /// Files of the base level have none: a look-up knows the one that may have its key.
+    /// Runs that are only merged have none.
     filter: Option<Filter>,
     keys: u64,
     range: Option<Arc<KeyRange>>,

@@ -18,7 +18,6 @@ pub(crate) const RUN_MARK: &str = "-run";
 pub(crate) struct PkiSorter {
     path: PathBuf,
     signature: String,
-    with_filter: bool,
     run_bytes: usize,
     bytes: Vec<u8>,
     /// Begin and end in `bytes`, and the row.
@@ -28,17 +27,14 @@ pub(crate) struct PkiSorter {
 }
 
 impl PkiSorter {
-    pub(crate) fn new(path: &Path, signature: &str, with_filter: bool) -> PkiSorter {
-        let mut sorter = PkiSorter::with_run_bytes(path, signature, RUN_BYTES);
-        sorter.with_filter = with_filter;
-        sorter
+    pub(crate) fn new(path: &Path, signature: &str) -> PkiSorter {
+        PkiSorter::with_run_bytes(path, signature, RUN_BYTES)
     }
 
     pub(super) fn with_run_bytes(path: &Path, signature: &str, run_bytes: usize) -> PkiSorter {
         PkiSorter {
             path: path.to_owned(),
             signature: signature.to_owned(),
-            with_filter: true,
             run_bytes,
             bytes: Vec::new(),
             entries: Vec::new(),
@@ -87,8 +83,7 @@ impl PkiSorter {
 
     /// Writes the index, durably, and opens it.
     pub(crate) fn finish(mut self) -> Result<Pki> {
-        let filter_keys = self.with_filter.then_some(self.keys);
-        let mut builder = PkiBuilder::create(&self.path, &self.signature, filter_keys)?;
+        let mut builder = PkiBuilder::create(&self.path, &self.signature, Some(self.keys))?;
         if self.runs.is_empty() {
             self.write_into(&mut builder)?;
             return builder.finish();
