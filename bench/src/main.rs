@@ -1,18 +1,29 @@
-//! `tidelake-bench`: figures of a whole Tidelake process, with a real MariaDB as the upstream.
+//! `tidelake-bench`: figures of a whole Tidelake process with a real MariaDB as the upstream, and of reading beside peers.
 //!
 //! It measures, it does not judge: no figure makes it fail, a wrong answer does. What was found, on which machine,
 //! is in `bench/README.md`.
 
+mod answers;
 mod catch_up;
+mod clickhouse;
+mod footprint;
 mod freshness;
+mod lab;
+mod plain;
+mod scans;
 mod subject;
+mod tpch;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-/// Measures a whole Tidelake process beside a real MariaDB server.
+/// The allocator of `tidelake`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures Tidelake beside other systems.
 #[derive(Debug, Parser)]
 struct Cli {
     /// The Tidelake to measure
@@ -28,6 +39,51 @@ enum Command {
     CatchUp(CatchUp),
     /// Time from a commit upstream until a reader sees it, while many commit
     Freshness(Freshness),
+    /// SQL over the replica beside DataFusion over plain Parquet, compacted and with a tenth of the rows changed
+    Scans(Scans),
+    /// Memory of a large table's indexes, and time to open it again
+    Footprint(Footprint),
+    /// The 22 TPC-H queries with a tenth of the rows changed, beside plain Parquet and ClickHouse FINAL
+    Tpch(Tpch),
+}
+
+/// What is scanned.
+#[derive(Args, Debug)]
+struct Scans {
+    /// Rows of the table
+    #[arg(long, default_value_t = 2_000_000)]
+    rows: u64,
+    /// The best of so many rounds counts
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Leave the changes in the memtable
+    #[arg(long)]
+    in_memory: bool,
+}
+
+/// How large it is.
+#[derive(Args, Debug)]
+struct Footprint {
+    /// Rows of the table
+    #[arg(long, default_value_t = 10_000_000)]
+    rows: u64,
+}
+
+/// A TPC-H run.
+#[derive(Args, Debug)]
+struct Tpch {
+    /// Scale factor
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// The best of so many rounds counts
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Change no rows after loading
+    #[arg(long)]
+    unchanged: bool,
+    /// HTTP interface of a running ClickHouse, e.g. http://127.0.0.1:8123/
+    #[arg(long)]
+    clickhouse: Option<String>,
 }
 
 /// What is caught up with.
@@ -63,5 +119,12 @@ fn main() -> Result<()> {
     match cli.command {
         Command::CatchUp(args) => catch_up::measure(&cli.tidelake, &args),
         Command::Freshness(args) => freshness::measure(&cli.tidelake, &args),
+        Command::Scans(args) => runtime()?.block_on(scans::measure(&args)),
+        Command::Footprint(args) => runtime()?.block_on(footprint::measure(&args)),
+        Command::Tpch(args) => runtime()?.block_on(tpch::measure(&args)),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Runtime::new()?)
 }

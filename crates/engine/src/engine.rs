@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tidelake_core::ports::{
-    BatchStream, Progress, ScanPlan, ScanRequest, ScanSplit, StoreEngine, StoreWriter, TableStats,
+    BatchStream, Progress, RowFilter, ScanPlan, ScanRequest, ScanSplit, StoreEngine, StoreWriter, TableStats,
 };
 use tidelake_core::{Catalog, CommitSeq, Error, Result, SchemaChange, TableDef, TableId, TableState, WriterEpoch};
 use tokio::sync::watch;
@@ -285,7 +285,11 @@ impl StoreEngine for MagicEngine {
     }
 
     async fn read_split(&self, split: &ScanSplit) -> Result<BatchStream> {
-        crate::scan::read::read_split(&self.inner, split)
+        crate::scan::split::read_split(&self.inner, split, None)
+    }
+
+    async fn read_filtered(&self, split: &ScanSplit, filter: Arc<dyn RowFilter>) -> Result<BatchStream> {
+        crate::scan::split::read_split(&self.inner, split, Some(filter))
     }
 
     fn set_horizon(&self, seq: CommitSeq) {

@@ -14,6 +14,7 @@ use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
 use crate::deaths::FileDeaths;
 use crate::parquet_file::crc_of;
 use crate::pki::{KeyRange, Pki};
+use crate::scan::FileBounds;
 
 /// Where a file is among the files of its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,9 @@ pub(crate) struct DataFile {
     valid_to: AtomicU64,
     kept_until: AtomicU64,
     footer: OnceLock<ArrowReaderMetadata>,
+    /// The same with least and greatest values of pages, for scans with predicates.
+    paged_footer: OnceLock<ArrowReaderMetadata>,
+    pub(crate) bounds: OnceLock<FileBounds>,
     /// By this process: then its bytes need no check.
     written_here: bool,
     /// Not yet, if it was spilled and no flush came since.
@@ -122,6 +126,8 @@ impl DataFile {
             valid_to: AtomicU64::new(meta.valid_to.0),
             kept_until: AtomicU64::new(meta.kept_until.0),
             footer: OnceLock::new(),
+            paged_footer: OnceLock::new(),
+            bounds: OnceLock::new(),
             written_here: true,
             in_manifest: AtomicBool::new(true),
             meta,
@@ -216,6 +222,22 @@ impl DataFile {
             )));
         }
         Ok(self.footer.get_or_init(|| footer).clone())
+    }
+
+    /// True if the footer was read.
+    pub(crate) fn has_footer(&self) -> bool {
+        self.footer.get().is_some()
+    }
+
+    /// Its footer with what is known of pages, read once.
+    pub(crate) fn paged_footer(&self) -> Result<ArrowReaderMetadata> {
+        if let Some(footer) = self.paged_footer.get() {
+            return Ok(footer.clone());
+        }
+        self.footer()?;
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = ArrowReaderMetadata::load(&self.open()?, options).map_err(|e| self.corrupt(e))?;
+        Ok(self.paged_footer.get_or_init(|| footer).clone())
     }
 
     /// Reads it through once, the first time an engine that did not write it uses it.

@@ -17,6 +17,11 @@ use tidelake_core::{Error, Result, TableDef};
 use crate::file::Level;
 use crate::options::RowGroups;
 
+/// Most rows of a page.
+const PAGE_ROWS: usize = 8192;
+/// Dictionaries beyond this are given up: they save little, and every look-up would decode them.
+const DICTIONARY_BYTES: usize = 128 << 10;
+
 /// Name of the hidden column of births.
 pub(crate) const SEQ_COLUMN: &str = "_seq";
 /// Its field id, above every column's.
@@ -84,6 +89,9 @@ impl DataFileWriter {
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(compression(level))
             .set_statistics_enabled(EnabledStatistics::Page)
+            // A look-up of one key decodes a page and the dictionary of each column.
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_max_row_group_row_count(Some(groups.rows))
             .set_created_by("tidelake".to_owned())
             .build();

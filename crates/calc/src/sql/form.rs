@@ -93,6 +93,11 @@ impl Form {
         }
     }
 
+    /// True if plans see the stored values.
+    pub(crate) fn is_same(&self) -> bool {
+        matches!(self, Form::Same)
+    }
+
     /// Converts one stored column.
     pub(crate) fn apply(&self, array: &ArrayRef) -> Result<ArrayRef, Error> {
         let labels = match self {

@@ -17,6 +17,7 @@ mod error;
 mod filters;
 mod form;
 mod info_schema;
+mod late;
 mod lexing;
 mod lower;
 mod planner;
@@ -25,6 +26,7 @@ mod rewrite;
 mod running;
 mod session;
 mod show;
+mod simple;
 mod snapshot;
 mod table;
 #[cfg(test)]
@@ -118,6 +120,8 @@ pub struct SqlEngine {
 struct Room {
     options: SqlOptions,
     state: SessionState,
+    /// For plans that need little planning.
+    simple: SessionState,
     sessions: running::Sessions,
 }
 
@@ -145,7 +149,9 @@ impl SqlEngine {
         config.options_mut().execution.sort_spill_reservation_bytes = (options.memory_limit_bytes / 16).min(10 << 20);
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, sessions: running::Sessions::default() }) }))
+        let simple = simple::state(&state);
+        let sessions = running::Sessions::default();
+        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, simple, sessions }) }))
     }
 }
 

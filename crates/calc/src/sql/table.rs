@@ -6,23 +6,31 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
-use tidelake_core::TableDef;
-use tidelake_core::ports::{ScanRequest, ScanSplit, StoreEngine};
+use tidelake_core::ports::{ScanPlan, ScanRequest, ScanSplit, StoreEngine};
+use tidelake_core::value::array_of;
+use tidelake_core::{ColumnId, TableDef};
 
 use super::error::{of_port, through};
 use super::filters::predicate_of;
 use super::form::{Form, sql_schema};
+use super::late::LateFilter;
 use super::snapshot::Snapshot;
 
 /// A table at one snapshot.
@@ -83,11 +91,10 @@ impl TableProvider for ReplicaTable {
         request.limit = if filters.is_empty() { limit } else { None };
         request.target_splits = state.config().target_partitions();
         let plan = self.engine.plan_scan(&request).await.map_err(|e| port(&e))?;
-        let rows = if filters.is_empty() && limit.is_none() { plan.exact_rows } else { None };
-        let estimate = plan.splits.iter().map(|s| s.rows).sum::<u64>() as usize;
-        let rows = rows.map_or(Precision::Inexact(estimate), |n| Precision::Exact(n as usize));
         let schema = Arc::new(self.schema.project(&wanted)?);
-        let forms = wanted.iter().map(|i| Form::of(&self.def.columns[*i])).collect();
+        let forms: Arc<[Form]> = wanted.iter().map(|i| Form::of(&self.def.columns[*i])).collect();
+        let whole = filters.is_empty() && limit.is_none();
+        let statistics = Arc::new(statistics(&plan, &schema, &forms, whole)?);
         let groups = grouped(plan.splits, state.config().target_partitions());
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -100,10 +107,13 @@ impl TableProvider for ReplicaTable {
             engine: Arc::clone(&self.engine),
             snapshot: Arc::clone(&self.snapshot),
             schema,
+            ids: request.projection.unwrap_or_default().into(),
             forms,
             groups,
-            rows,
+            statistics,
             pruned_by: request.predicates.len(),
+            conditions: Vec::new(),
+            late: None,
             properties: Arc::new(properties),
         }))
     }
@@ -122,15 +132,43 @@ fn grouped(splits: Vec<ScanSplit>, partitions: usize) -> Vec<Arc<[ScanSplit]>> {
     groups.into_iter().map(|(_, g)| g.into()).collect()
 }
 
+/// What a plan tells of its rows; exact only if it is `whole`, without predicates and limit.
+fn statistics(plan: &ScanPlan, schema: &SchemaRef, forms: &[Form], whole: bool) -> Result<Statistics> {
+    let mut statistics = Statistics::new_unknown(schema);
+    let estimate = plan.splits.iter().map(|s| s.rows).sum::<u64>() as usize;
+    let exact = plan.exact_rows.filter(|_| whole);
+    statistics.num_rows = exact.map_or(Precision::Inexact(estimate), |n| Precision::Exact(n as usize));
+    for (i, column) in statistics.column_statistics.iter_mut().enumerate() {
+        if !schema.field(i).is_nullable() {
+            column.null_count = Precision::Exact(0);
+        }
+        let Some(bounds) = plan.bounds.get(i).and_then(Option::as_ref).filter(|_| forms[i].is_same()) else { continue };
+        let scalar = |value| {
+            let array = array_of(schema.field(i).data_type(), std::slice::from_ref(value)).map_err(|e| port(&e))?;
+            let scalar = ScalarValue::try_from_array(&array, 0)?;
+            let exact = whole && bounds.exact;
+            Ok::<_, DataFusionError>(if exact { Precision::Exact(scalar) } else { Precision::Inexact(scalar) })
+        };
+        column.min_value = scalar(&bounds.least)?;
+        column.max_value = scalar(&bounds.greatest)?;
+    }
+    Ok(statistics)
+}
+
+#[derive(Clone)]
 struct ReplicaScan {
     name: String,
     engine: Arc<dyn StoreEngine>,
     snapshot: Arc<Snapshot>,
     schema: SchemaRef,
+    ids: Arc<[ColumnId]>,
     forms: Arc<[Form]>,
     groups: Vec<Arc<[ScanSplit]>>,
-    rows: Precision<usize>,
+    statistics: Arc<Statistics>,
     pruned_by: usize,
+    /// What plans above filter by anyway.
+    conditions: Vec<Arc<dyn PhysicalExpr>>,
+    late: Option<Arc<LateFilter>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -146,7 +184,15 @@ impl DisplayAs for ReplicaScan {
         let (name, seq) = (&self.name, self.snapshot.lease.seq());
         let splits: usize = self.groups.iter().map(|g| g.len()).sum();
         let (columns, pruned) = (columns.join(", "), self.pruned_by);
-        write!(f, "ReplicaScan: {name} at seq {seq}, columns=[{columns}], splits={splits}, pruning predicates={pruned}")
+        write!(
+            f,
+            "ReplicaScan: {name} at seq {seq}, columns=[{columns}], splits={splits}, pruning predicates={pruned}"
+        )?;
+        if !self.conditions.is_empty() {
+            let conditions: Vec<String> = self.conditions.iter().map(ToString::to_string).collect();
+            write!(f, ", early filter={}", conditions.join(" AND "))?;
+        }
+        Ok(())
     }
 }
 
@@ -177,16 +223,53 @@ impl ExecutionPlan for ReplicaScan {
 
     fn apply_expressions(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
+        for condition in &self.conditions {
+            if f(condition)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
         Ok(TreeNodeRecursion::Continue)
+    }
+
+    /// Run again, as in a recursive query, it must not go by what a join found out the time before.
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut scan = Self::clone(&self);
+        scan.conditions.retain(|c| !DynamicFilterTracking::classify(c).contains_dynamic_filter());
+        scan.late = LateFilter::of(&scan.conditions, &scan.schema, &scan.ids)?;
+        Ok(Arc::new(scan))
+    }
+
+    /// Takes note of the filters above, which stay where they are.
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        above: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let all = above.parent_filters.into_iter().map(|f| f.filter).collect::<Vec<_>>();
+        let kept = FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; all.len()]);
+        let stored = |c: &Column| self.forms.get(c.index()).is_some_and(Form::is_same);
+        let judged = |f: &Arc<dyn PhysicalExpr>| {
+            let columns = collect_columns(f);
+            !columns.is_empty() && columns.iter().all(stored) && !self.conditions.contains(f)
+        };
+        let new: Vec<_> = all.into_iter().filter(judged).collect();
+        if new.is_empty() {
+            return Ok(kept);
+        }
+        let mut scan = self.clone();
+        scan.conditions.extend(new);
+        scan.late = LateFilter::of(&scan.conditions, &scan.schema, &scan.ids)?;
+        Ok(kept.with_updated_node(Arc::new(scan)))
     }
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let splits = Arc::clone(&self.groups[partition]);
         let (engine, snapshot) = (Arc::clone(&self.engine), Arc::clone(&self.snapshot));
         let (forms, schema) = (Arc::clone(&self.forms), Arc::clone(&self.schema));
-        let reader = Reader { engine, snapshot, forms, schema };
+        let reader = Reader { engine, snapshot, forms, schema, late: self.late.clone() };
         let batches = stream::iter(0..splits.len())
             .then(move |i| {
                 let (reader, splits) = (reader.clone(), Arc::clone(&splits));
@@ -197,11 +280,10 @@ impl ExecutionPlan for ReplicaScan {
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        let mut statistics = Statistics::new_unknown(&self.schema);
-        if args.partition().is_none() || self.groups.len() == 1 {
-            statistics.num_rows = self.rows;
-        }
-        Ok(Arc::new(statistics))
+        Ok(match args.partition() {
+            Some(_) if self.groups.len() > 1 => Arc::new(Statistics::new_unknown(&self.schema)),
+            _ => Arc::clone(&self.statistics),
+        })
     }
 }
 
@@ -211,12 +293,17 @@ struct Reader {
     snapshot: Arc<Snapshot>,
     forms: Arc<[Form]>,
     schema: SchemaRef,
+    late: Option<Arc<LateFilter>>,
 }
 
 impl Reader {
     async fn read(self, split: &ScanSplit) -> Result<impl futures::Stream<Item = Result<RecordBatch>> + use<>> {
         self.snapshot.check().map_err(|e| port(&e))?;
-        let batches = self.engine.read_split(split).await.map_err(|e| port(&e))?;
+        let batches = match &self.late {
+            Some(late) => self.engine.read_filtered(split, Arc::clone(late) as _).await,
+            None => self.engine.read_split(split).await,
+        };
+        let batches = batches.map_err(|e| port(&e))?;
         Ok(batches.map(move |batch| self.formed(&batch.map_err(|e| port(&e))?)))
     }
 

@@ -12,6 +12,6 @@ pub use decoder::TransactionDecoder;
 pub use latch::{Freshness, Latch, SnapshotLease};
 pub use source::{CopyProgress, Source, SourceState, SourceStatus};
 pub use store::{
-    BatchStream, ColumnPredicate, PredicateOp, Progress, ScanPlan, ScanRequest, ScanSplit, StoreEngine, StoreWriter,
-    TableStats,
+    BatchStream, ColumnBounds, ColumnPredicate, PredicateOp, Progress, RowFilter, ScanPlan, ScanRequest, ScanSplit,
+    StoreEngine, StoreWriter, TableStats,
 };

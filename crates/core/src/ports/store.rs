@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::Stream;
@@ -70,6 +70,12 @@ pub trait StoreEngine: Send + Sync {
     /// Reads one split. Any number of times, in any order, by anyone who holds the lease.
     async fn read_split(&self, split: &ScanSplit) -> Result<BatchStream>;
 
+    /// Reads one split for a reader who needs only the rows that `filter` keeps. The engine may leave out others, so
+    /// that it need not read their other columns; it may as well give all.
+    async fn read_filtered(&self, split: &ScanSplit, _filter: Arc<dyn RowFilter>) -> Result<BatchStream> {
+        self.read_split(split).await
+    }
+
     /// Versions that only snapshots below `seq` can see may go.
     fn set_horizon(&self, seq: CommitSeq);
 
@@ -106,7 +112,7 @@ pub struct ScanRequest {
     pub projection: Option<Vec<ColumnId>>,
     /// All must hold. For pruning: an engine may return rows that do not match.
     pub predicates: Vec<ColumnPredicate>,
-    /// At most this many rows are needed (of those that match).
+    /// At most this many rows are needed (of those that match). Without predicates, a split may end after as many.
     pub limit: Option<usize>,
     /// How many splits the reader would like.
     pub target_splits: usize,
@@ -145,6 +151,19 @@ pub enum PredicateOp {
     IsNotNull,
 }
 
+/// A condition on rows that only the reader can evaluate.
+pub trait RowFilter: Send + Sync {
+    /// The columns that it is about, each once, at least one; of the table's version at the split's seq.
+    fn columns(&self) -> &[ColumnId];
+
+    /// Which rows are kept, one value per row. `rows` has the columns of [`Self::columns`], in that order, as stored.
+    /// Never fails: rows that cannot be judged are kept. May be asked about rows that no snapshot sees.
+    fn keep(&self, rows: &RecordBatch) -> BooleanArray;
+
+    /// False while it keeps too many rows to be worth asking before the other columns are read.
+    fn pays(&self) -> bool;
+}
+
 /// A planned scan.
 #[derive(Clone, Debug)]
 pub struct ScanPlan {
@@ -154,6 +173,19 @@ pub struct ScanPlan {
     pub splits: Vec<ScanSplit>,
     /// Exact number of live rows over all splits if no predicate or limit was given and it is known.
     pub exact_rows: Option<u64>,
+    /// What is known of the columns' values without reading them, in the schema's order; empty if nothing is.
+    pub bounds: Vec<Option<ColumnBounds>>,
+}
+
+/// Least and greatest value of a column over all splits of a plan (NULLs aside).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnBounds {
+    /// No value is below it, in the order of the stored values ...
+    pub least: CellValue,
+    /// ... and none above this one.
+    pub greatest: CellValue,
+    /// Rows with exactly these values are in the plan.
+    pub exact: bool,
 }
 
 /// A part of a scan; serialises, so another process can read it.

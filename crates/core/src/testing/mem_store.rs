@@ -402,7 +402,12 @@ impl StoreEngine for MemStore {
             bytes: 0,
         };
         let exact = request.predicates.is_empty() && request.limit.is_none();
-        Ok(ScanPlan { schema, splits: (0..parts).map(split).collect(), exact_rows: exact.then_some(live) })
+        Ok(ScanPlan {
+            schema,
+            splits: (0..parts).map(split).collect(),
+            exact_rows: exact.then_some(live),
+            bounds: Vec::new(),
+        })
     }
 
     async fn read_split(&self, split: &ScanSplit) -> Result<BatchStream> {

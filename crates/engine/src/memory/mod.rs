@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::concat_batches;
 use hashbrown::HashTable;
 use tidelake_core::{CommitSeq, Error, Result, TableDef};
@@ -86,11 +87,14 @@ impl Chunk {
 
     /// Rows born in `births` that a reader at `seq` sees; `None`: all of them.
     pub(crate) fn visible(&self, seq: CommitSeq, births: &std::ops::Range<u64>) -> Option<BooleanArray> {
-        let seen = |i: usize| {
-            let birth = self.births[i];
-            births.contains(&birth) && birth <= seq.0 && seq.0 < self.death(i)
+        let (from, to) = (births.start, births.end.min(seq.0.saturating_add(1)));
+        let mask = if from <= self.first_birth() && self.last_birth() < to {
+            BooleanBuffer::collect_bool(self.len(), |i| seq.0 < self.death(i))
+        } else {
+            let born = |i: usize| from <= self.births[i] && self.births[i] < to;
+            BooleanBuffer::collect_bool(self.len(), |i| born(i) && seq.0 < self.death(i))
         };
-        let mask: BooleanArray = (0..self.len()).map(|i| Some(seen(i))).collect();
+        let mask = BooleanArray::new(mask, None);
         if mask.true_count() == self.len() { None } else { Some(mask) }
     }
 
@@ -234,6 +238,23 @@ impl Generation {
         let freed = before - joined.bytes;
         self.chunks.push(Arc::new(joined));
         Ok(freed)
+    }
+
+    /// Live rows of a key born at or below `seq`, as (chunk, row).
+    pub(crate) fn living_rows_of_key(&self, hash: u64, key: &[u8], seq: CommitSeq) -> Vec<(usize, usize)> {
+        let slots = self.index.find_many(hash, key, usize::MAX).into_iter();
+        let rows = slots.map(|s| self.index.place(s));
+        rows.filter(|(chunk, row)| self.chunks[*chunk].births[*row] <= seq.0).collect()
+    }
+
+    /// Rows that a reader at `seq` sees and that are not in the index: they died later. As (chunk, row).
+    pub(crate) fn rows_that_died_after(&self, seq: CommitSeq) -> Vec<(usize, usize)> {
+        let mut rows = Vec::new();
+        for (at, chunk) in self.chunks.iter().enumerate().filter(|(_, c)| c.first_birth() <= seq.0) {
+            let later = |row: &usize| (seq.0 + 1..u64::MAX).contains(&chunk.death(*row)) && chunk.births[*row] <= seq.0;
+            rows.extend((0..chunk.len()).filter(later).map(|row| (at, row)));
+        }
+        rows
     }
 
     pub(crate) fn bytes(&self) -> u64 {

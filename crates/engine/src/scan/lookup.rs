@@ -1,6 +1,7 @@
 //! Point look-ups: predicates that name whole keys are answered by the key index of each file, so that only the rows of
 //! these keys are read, and only their pages.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use parquet::arrow::arrow_reader::RowSelection;
 use roaring::RoaringBitmap;
 use tidelake_core::ports::{ColumnPredicate, PredicateOp};
 use tidelake_core::value::{CellValue, array_of};
-use tidelake_core::{ColumnId, Result, TableDef};
+use tidelake_core::{ColumnId, CommitSeq, Result, TableDef};
 
 use crate::file::DataFile;
 use crate::keys::{KeyMaker, Keys};
+use crate::memory::Generation;
 use crate::pki::BlockCursor;
 
 /// More keys than this are a scan.
@@ -36,6 +38,38 @@ impl Lookup {
         let mut order: Vec<u32> = (0..keys.len() as u32).collect();
         order.sort_unstable_by(|a, b| keys.get(*a as usize).cmp(keys.get(*b as usize)));
         Ok(Some(Lookup { maker, keys, order }))
+    }
+
+    /// Of which columns the keys are.
+    pub(super) fn signature(&self) -> &str {
+        self.maker.signature()
+    }
+
+    /// Rows of these keys in a generation whose index is of the same columns, seen at `seq` and born in `births`: by chunk.
+    pub(super) fn memory_rows(
+        &self,
+        generation: &Generation,
+        seq: CommitSeq,
+        births: &Range<u64>,
+    ) -> BTreeMap<usize, Vec<u32>> {
+        let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let died_later = generation.rows_that_died_after(seq);
+        for at in 0..self.keys.len() {
+            let key = self.keys.get(at);
+            let mut rows = generation.living_rows_of_key(self.keys.hash(at), key, seq);
+            let is_key = |(chunk, row): &&(usize, usize)| generation.index.keys[*chunk].get(*row) == key;
+            rows.extend(died_later.iter().filter(is_key));
+            for (chunk, row) in rows {
+                if births.contains(&generation.chunks[chunk].births[row]) {
+                    found.entry(chunk).or_default().push(row as u32);
+                }
+            }
+        }
+        for rows in found.values_mut() {
+            rows.sort_unstable();
+            rows.dedup();
+        }
+        found
     }
 
     /// Rows of these keys in a file, dead ones too; `None` if its index is of other columns.

@@ -1,10 +1,17 @@
 //! Scans: a plan lists the parts of a table that a snapshot needs; a split reads one part, the same rows
 //! whenever it is read.
 
+mod bounds;
 mod lookup;
+mod memory;
 pub(crate) mod plan;
 mod prune;
 pub(crate) mod read;
+mod rows;
+pub(crate) mod split;
+mod stream;
+
+pub(crate) use bounds::FileBounds;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +20,14 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "in", rename_all = "lowercase")]
 pub(crate) enum Part {
     /// Rows of a memtable generation born in `from..to`; after a flush they are in that generation's file.
-    Memory { generation: u64, from: u64, to: u64 },
+    Memory {
+        generation: u64,
+        from: u64,
+        to: u64,
+        /// The split's predicates name whole keys: only rows of these.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keyed: bool,
+    },
     /// Row groups of a file.
     File {
         file: u64,
@@ -21,5 +35,8 @@ pub(crate) enum Part {
         /// Only these rows, ascending; none: all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rows: Option<Vec<u32>>,
+        /// As many rows are enough.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
     },
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tidelake_core::ports::{ScanPlan, ScanRequest, ScanSplit, TableStats};
-use tidelake_core::{CommitSeq, Error, Result, TableId};
+use tidelake_core::ports::{ColumnBounds, ScanPlan, ScanRequest, ScanSplit, TableStats};
+use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableDef, TableId};
 
 use super::lookup::Lookup;
-use super::{Part, prune};
+use super::{Part, bounds, prune};
 use crate::adapt::Target;
 use crate::engine::Inner;
 use crate::file::DataFile;
@@ -41,46 +41,53 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
     let total = view.files.iter().map(|f| f.meta.rows).chain(view.memory.iter().map(|m| rows_of(&m.1))).sum::<u64>();
     let rows_per_split = total.div_ceil(request.target_splits.max(1) as u64).max(1);
     let mut splits = Vec::new();
+    let lookup = Lookup::of(&def, &request.predicates)?;
     for (generation, chunks) in &view.memory {
         for (from, to, rows, bytes) in seq_ranges(chunks, rows_per_split) {
-            splits.push(split(Part::Memory { generation: *generation, from, to }, rows, bytes)?);
+            let part = Part::Memory { generation: *generation, from, to, keyed: lookup.is_some() };
+            splits.push(split(part, rows, bytes)?);
         }
     }
-    let lookup = Lookup::of(&def, &request.predicates)?;
+    // Without predicates; births are looked at only where a file has rows of later snapshots.
+    let limit = request.limit.filter(|_| request.predicates.is_empty());
     for file in &view.files {
         if let Some(rows) = lookup.as_ref().map(|l| l.rows(file)).transpose()?.flatten() {
             if !rows.is_empty() {
                 let (groups, count) = (groups_of(file, &rows)?, rows.len() as u64);
                 let bytes = file.meta.bytes / file.meta.rows.max(1) * count;
-                splits.push(split(Part::File { file: file.meta.id, groups, rows: Some(rows) }, count, bytes)?);
+                splits.push(split(Part::File { file: file.meta.id, groups, rows: Some(rows), limit }, count, bytes)?);
             }
             continue;
         }
         let footer = file.footer()?;
-        let kept = prune::row_groups(file, footer.metadata(), &def, &request.predicates)?;
+        let part = |groups| Part::File { file: file.meta.id, groups, rows: None, limit };
         let mut groups = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
-        for group in kept {
+        for group in prune::row_groups(file, &def, &request.predicates)? {
             let meta = footer.metadata().row_group(group);
             groups.push(group);
             rows += meta.num_rows() as u64;
             bytes += meta.compressed_size() as u64;
             if rows >= rows_per_split {
-                splits.push(split(
-                    Part::File { file: file.meta.id, groups: std::mem::take(&mut groups), rows: None },
-                    rows,
-                    bytes,
-                )?);
+                splits.push(split(part(std::mem::take(&mut groups)), rows, bytes)?);
                 (rows, bytes) = (0, 0);
             }
         }
         if !groups.is_empty() {
-            splits.push(split(Part::File { file: file.meta.id, groups, rows: None }, rows, bytes)?);
+            splits.push(split(part(groups), rows, bytes)?);
         }
     }
     let whole = request.predicates.is_empty() && request.limit.is_none();
     let exact_rows = if whole { count(&view, request.seq) } else { None };
-    Ok(ScanPlan { schema: target.schema, splits, exact_rows })
+    let bounds = if lookup.is_some() { Vec::new() } else { view.bounds(&def, &columns, request.seq)? };
+    Ok(ScanPlan { schema: target.schema, splits, exact_rows, bounds })
+}
+
+impl View {
+    fn bounds(&self, def: &TableDef, columns: &[ColumnId], seq: CommitSeq) -> Result<Vec<Option<ColumnBounds>>> {
+        let chunks: Vec<&Chunk> = self.memory.iter().flat_map(|m| &m.1).map(Arc::as_ref).collect();
+        bounds::bounds(&self.files, &chunks, def, columns, seq)
+    }
 }
 
 /// Row groups that have some of these rows.

@@ -1,84 +1,152 @@
-//! Leaving out row groups that cannot match, by the minimum and maximum of their columns.
+//! Leaving out row groups and pages that cannot match, by the minimum and maximum of their columns.
 
-use arrow::array::{Array, ArrayRef};
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Scalar};
 use arrow::compute::kernels::cmp;
 use arrow::datatypes::DataType;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-use parquet::file::metadata::ParquetMetaData;
 use tidelake_core::ports::{ColumnPredicate, PredicateOp};
 use tidelake_core::types::widen::widen;
 use tidelake_core::value::{CellValue, array_of};
 use tidelake_core::{Result, TableDef};
 
+use super::rows::intersection;
 use crate::file::DataFile;
 
 /// Row groups of a file that may hold rows for which all predicates are true.
-pub(crate) fn row_groups(
-    file: &DataFile,
-    metadata: &ParquetMetaData,
-    def: &TableDef,
-    predicates: &[ColumnPredicate],
-) -> Result<Vec<usize>> {
-    let mut keep = vec![true; metadata.num_row_groups()];
+pub(super) fn row_groups(file: &DataFile, def: &TableDef, predicates: &[ColumnPredicate]) -> Result<Vec<usize>> {
+    let footer = file.footer()?;
+    let groups = footer.metadata().row_groups();
+    let mut keep = vec![true; groups.len()];
     for predicate in predicates {
-        if let Some(may_match) = may_match(file, metadata, def, predicate)? {
-            keep.iter_mut().zip(may_match).for_each(|(k, m)| *k &= m);
-        }
+        let Some(subject) = Subject::of(file, &footer, def, predicate) else { continue };
+        let (mins, maxes) = (subject.statistics.row_group_mins(groups), subject.statistics.row_group_maxes(groups));
+        let (Ok(mins), Ok(maxes)) = (mins, maxes) else { continue };
+        let may_match = subject.may_match(predicate.op, &mins, &maxes)?;
+        keep.iter_mut().zip(may_match).for_each(|(k, m)| *k &= m);
     }
     Ok(keep.into_iter().enumerate().filter_map(|(i, k)| k.then_some(i)).collect())
 }
 
-/// For each row group, if it may hold matching rows; `None` if statistics say nothing about this predicate.
-fn may_match(
+/// Rows of a row group, by place in it, whose pages may hold such rows; `None`: all of them.
+pub(super) fn pages(
     file: &DataFile,
-    metadata: &ParquetMetaData,
     def: &TableDef,
-    predicate: &ColumnPredicate,
-) -> Result<Option<Vec<bool>>> {
-    let Some(at) = file.meta.columns.iter().position(|c| *c == predicate.column) else { return Ok(None) };
-    let Some(wanted) = def.index_of(predicate.column) else { return Ok(None) };
-    let ty = def.arrow_schema().field(wanted).data_type().clone();
-    // Floats have NaN and two zeros: left to the reader.
-    if ty.is_floating() || predicate.values.is_empty() || predicate.values.contains(&CellValue::Null) {
+    predicates: &[ColumnPredicate],
+    group: usize,
+) -> Result<Option<Vec<Range<usize>>>> {
+    if predicates.is_empty() {
         return Ok(None);
     }
-    let footer = file.footer()?;
-    let schema = metadata.file_metadata().schema_descr();
-    let Ok(converter) = StatisticsConverter::try_new(footer.schema().field(at).name(), footer.schema(), schema) else {
+    let footer = file.paged_footer()?;
+    let (Some(index), Some(offsets)) = (footer.metadata().column_index(), footer.metadata().offset_index()) else {
         return Ok(None);
     };
-    let (Ok(mins), Ok(maxes)) =
-        (converter.row_group_mins(metadata.row_groups()), converter.row_group_maxes(metadata.row_groups()))
-    else {
-        return Ok(None);
-    };
-    let (mins, maxes) = (widen(&mins, &ty)?, widen(&maxes, &ty)?);
-    let bounds: Vec<Option<(ArrayRef, ArrayRef)>> = predicate.values.iter().map(|v| bound(&ty, v)).collect();
-    let mut out = vec![false; metadata.num_row_groups()];
-    for bound in bounds {
-        let Some((value, _)) = bound else { return Ok(None) };
-        for (group, out) in out.iter_mut().enumerate() {
-            let (min, max) = (mins.slice(group, 1), maxes.slice(group, 1));
-            *out |= min.is_null(0) || max.is_null(0) || holds(predicate.op, &min, &max, &value)?;
+    let mut kept: Option<Vec<Range<usize>>> = None;
+    for predicate in predicates {
+        let Some(subject) = Subject::of(file, &footer, def, predicate) else { continue };
+        let statistics = &subject.statistics;
+        let (mins, maxes, counts) = (
+            statistics.data_page_mins(index, offsets, [&group]),
+            statistics.data_page_maxes(index, offsets, [&group]),
+            statistics.data_page_row_counts(offsets, footer.metadata().row_groups(), [&group]),
+        );
+        let (Ok(mins), Ok(maxes), Ok(Some(counts))) = (mins, maxes, counts) else { continue };
+        let may_match = subject.may_match(predicate.op, &mins, &maxes)?;
+        let counts: Vec<usize> = counts.values().iter().map(|c| *c as usize).collect();
+        let rows = footer.metadata().row_group(group).num_rows() as usize;
+        if counts.len() != may_match.len() || counts.iter().sum::<usize>() != rows {
+            continue;
+        }
+        let ranges = joined(&may_match, &counts);
+        kept = Some(match kept {
+            Some(kept) => intersection(&kept, &ranges),
+            None => ranges,
+        });
+    }
+    Ok(kept)
+}
+
+/// Pages one after the other, as ranges of rows.
+fn joined(may_match: &[bool], counts: &[usize]) -> Vec<Range<usize>> {
+    let (mut out, mut at): (Vec<Range<usize>>, _) = (Vec::new(), 0);
+    for (may, count) in may_match.iter().zip(counts) {
+        let page = at..at + count;
+        at = page.end;
+        match out.last_mut() {
+            _ if !may || page.is_empty() => {}
+            Some(last) if last.end == page.start => last.end = page.end,
+            _ => out.push(page),
         }
     }
-    Ok(Some(out))
+    out
 }
 
-fn bound(ty: &DataType, value: &CellValue) -> Option<(ArrayRef, ArrayRef)> {
-    let array = array_of(ty, std::slice::from_ref(value)).ok()?;
-    Some((array.clone(), array))
+/// What a predicate is about, as a file has it.
+struct Subject<'a> {
+    statistics: StatisticsConverter<'a>,
+    /// As the table's version has it.
+    ty: DataType,
+    values: Vec<ArrayRef>,
 }
 
-fn holds(op: PredicateOp, min: &ArrayRef, max: &ArrayRef, value: &ArrayRef) -> Result<bool> {
-    let le = |a: &ArrayRef, b: &ArrayRef| -> Result<bool> { Ok(cmp::lt_eq(a, b)?.value(0)) };
-    let lt = |a: &ArrayRef, b: &ArrayRef| -> Result<bool> { Ok(cmp::lt(a, b)?.value(0)) };
-    Ok(match op {
-        PredicateOp::Eq | PredicateOp::In => le(min, value)? && le(value, max)?,
-        PredicateOp::Lt => lt(min, value)?,
-        PredicateOp::LtEq => le(min, value)?,
-        PredicateOp::Gt => lt(value, max)?,
-        PredicateOp::GtEq => le(value, max)?,
-        PredicateOp::IsNull | PredicateOp::IsNotNull => true,
-    })
+impl<'a> Subject<'a> {
+    /// `None` if statistics say nothing about the predicate.
+    fn of(
+        file: &DataFile,
+        footer: &'a ArrowReaderMetadata,
+        def: &TableDef,
+        predicate: &ColumnPredicate,
+    ) -> Option<Subject<'a>> {
+        let at = file.meta.columns.iter().position(|c| *c == predicate.column)?;
+        let ty = def.arrow_schema().field(def.index_of(predicate.column)?).data_type().clone();
+        // Floats have NaN and two zeros: left to the reader.
+        let null = predicate.values.contains(&CellValue::Null);
+        if ty.is_floating() || null || matches!(predicate.op, PredicateOp::IsNull | PredicateOp::IsNotNull) {
+            return None;
+        }
+        let name = footer.schema().field(at).name();
+        let statistics = StatisticsConverter::try_new(name, footer.schema(), footer.parquet_schema()).ok()?;
+        let one = |v| array_of(&ty, std::slice::from_ref(v)).ok();
+        let values = predicate.values.iter().map(one).collect::<Option<Vec<_>>>()?;
+        (!values.is_empty()).then_some(Subject { statistics, ty, values })
+    }
+
+    /// For each pair of a minimum and a maximum, if values between them may match.
+    fn may_match(&self, op: PredicateOp, mins: &ArrayRef, maxes: &ArrayRef) -> Result<Vec<bool>> {
+        let (mins, maxes) = (widen(mins, &self.ty)?, widen(maxes, &self.ty)?);
+        let mut out: Vec<bool> = (0..mins.len()).map(|i| mins.is_null(i) || maxes.is_null(i)).collect();
+        for value in &self.values {
+            let value = Scalar::new(value.clone());
+            let mut mark = |holds: &BooleanArray, also: Option<&BooleanArray>| {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out |= holds.value(i) && also.is_none_or(|a| a.value(i));
+                }
+            };
+            match op {
+                PredicateOp::Eq | PredicateOp::In => {
+                    mark(&cmp::lt_eq(&mins, &value)?, Some(&cmp::gt_eq(&maxes, &value)?));
+                }
+                PredicateOp::Lt => mark(&cmp::lt(&mins, &value)?, None),
+                PredicateOp::LtEq => mark(&cmp::lt_eq(&mins, &value)?, None),
+                PredicateOp::Gt => mark(&cmp::gt(&maxes, &value)?, None),
+                PredicateOp::GtEq => mark(&cmp::gt_eq(&maxes, &value)?, None),
+                PredicateOp::IsNull | PredicateOp::IsNotNull => out.fill(true),
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn neighbouring_pages_are_one_range() {
+        assert_eq!(joined(&[true, true, false, true], &[10, 5, 7, 3]), [0..15, 22..25]);
+        assert!(joined(&[false], &[10]).is_empty());
+    }
 }

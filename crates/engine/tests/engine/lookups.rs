@@ -73,3 +73,51 @@ async fn a_key_reads_its_own_row_at_every_seq() {
     assert_eq!(cells_of(&batches[0]).unwrap(), [row(500, 0)]);
     assert_eq!(read(&engine, 1, 2, vec![equals(1, int(500))]).await, [row(500, 7)]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_in_memory_reads_its_own_row_at_every_seq() {
+    let dir = tempdir();
+    let engine = open(&small(&dir)).await;
+    let def = accounts(1, "a");
+    let row = |id: i64, balance: i64| vec![int(id), int(balance), null()];
+    let mut w = engine.open_writer(WriterEpoch(1)).await.unwrap();
+    w.stage(create(&def, 1)).await.unwrap();
+    for first in [0, 100, 200] {
+        w.stage(inserts(&def, 1, &(first..first + 100).map(|id| row(id, 0)).collect::<Vec<_>>())).await.unwrap();
+    }
+    w.publish(CommitSeq(1), position(1)).await.unwrap();
+    let step = [(2, RowOp::Delete, row(50, 0)), (2, RowOp::Insert, row(50, 7)), (2, RowOp::Delete, row(150, 0))];
+    w.stage(changes(&def, &step)).await.unwrap();
+    w.publish(CommitSeq(2), position(2)).await.unwrap();
+    w.stage(changes(&def, &[(3, RowOp::Insert, row(150, 9)), (3, RowOp::Delete, row(50, 7))])).await.unwrap();
+    w.publish(CommitSeq(3), position(3)).await.unwrap();
+    // Staged, so not there yet.
+    w.stage(changes(&def, &[(4, RowOp::Delete, row(150, 9)), (4, RowOp::Insert, row(50, 8))])).await.unwrap();
+    let wanted = [
+        (1, 50, vec![row(50, 0)]),
+        (2, 50, vec![row(50, 7)]),
+        (3, 50, vec![]),
+        (1, 150, vec![row(150, 0)]),
+        (2, 150, vec![]),
+        (3, 150, vec![row(150, 9)]),
+        (3, 299, vec![row(299, 0)]),
+        (3, 300, vec![]),
+    ];
+    let mut plans = Vec::new();
+    for (seq, id, want) in &wanted {
+        assert_eq!(read(&engine, 1, *seq, vec![equals(1, int(*id))]).await, *want, "key {id} at {seq}");
+        let mut request = ScanRequest::new(&lease(*seq), TableId(1));
+        request.predicates = vec![equals(1, int(*id))];
+        plans.push(engine.plan_scan(&request).await.unwrap());
+    }
+    w.publish(CommitSeq(4), position(4)).await.unwrap();
+    engine.flush().await.unwrap();
+    for (plan, (seq, id, want)) in plans.iter().zip(&wanted) {
+        let mut rows = Vec::new();
+        for split in &plan.splits {
+            let batches: Vec<_> = engine.read_split(split).await.unwrap().try_collect().await.unwrap();
+            batches.iter().for_each(|b| rows.extend(cells_of(b).unwrap()));
+        }
+        assert_eq!(rows, *want, "key {id} at {seq}, planned before the flush");
+    }
+}

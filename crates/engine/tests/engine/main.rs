@@ -9,6 +9,7 @@ mod harness;
 mod lookups;
 mod merges;
 mod model;
+mod reading;
 mod scrub;
 mod soak;
 mod spill;

@@ -25,6 +25,7 @@ use crate::sql::lower::lower;
 use crate::sql::planner::Scope;
 use crate::sql::result::{client_schema, of_batch, rows, texts};
 use crate::sql::rewrite::{Names, Scene, rewrite};
+use crate::sql::simple::is_simple;
 use crate::sql::snapshot::Snapshot;
 use crate::sql::udf::EvalContext;
 
@@ -79,7 +80,8 @@ impl Session {
     }
 
     async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        self.room.state.create_physical_plan(plan).await.map_err(of_datafusion)
+        let state = if is_simple(plan) { &self.room.simple } else { &self.room.state };
+        state.create_physical_plan(plan).await.map_err(of_datafusion)
     }
 
     fn plan(
