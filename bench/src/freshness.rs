@@ -1,6 +1,6 @@
 //! How long after its commit upstream a transaction is seen by readers here, under a steady load.
 //!
-//! Each client counts its transactions in a row of its own, written in the same transaction as a row of a growing
+//! Each client counts its transactions in a row of its own, written in the same transaction as rows of a growing
 //! table. A reader asks for all counters again and again; a commit is *seen* when the first answer that has it
 //! arrives. The reader's own pace (some milliseconds) is part of the figure.
 
@@ -30,7 +30,8 @@ pub fn measure(tidelake: &Path, args: &Freshness) -> Result<()> {
     let counters: Vec<String> = (0..args.clients).map(|client| format!("({client}, 0)")).collect();
     upstream.execute(&format!(
         "CREATE DATABASE bench; CREATE TABLE bench.counters (client INT PRIMARY KEY, n BIGINT NOT NULL); \
-         CREATE TABLE bench.ledger (client INT, n BIGINT, what VARCHAR(40), PRIMARY KEY (client, n)); \
+         CREATE TABLE bench.ledger (client INT, n BIGINT, line INT, what VARCHAR(40), at DATETIME(3), \
+         amount DECIMAL(12,2), PRIMARY KEY (client, n, line)); \
          INSERT INTO bench.counters VALUES {}",
         counters.join(", ")
     ));
@@ -44,9 +45,12 @@ pub fn measure(tidelake: &Path, args: &Freshness) -> Result<()> {
     delays.sort_unstable();
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     println!("interval           {}", args.interval);
-    println!("commits/s          {:.0}", delays.len() as f64 / args.seconds as f64);
+    let commits = delays.len() as f64 / args.seconds as f64;
+    println!("commits/s          {commits:.0}");
+    println!("row changes/s      {:.0}", commits * f64::from(args.changes));
     println!("commit to visible  p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", at(0.5), at(0.99), at(1.0));
     println!("peak memory        {} MiB", subject.peak_mib()?);
+    println!("processor time     {:.2} s", subject.processor_seconds()?);
     Ok(())
 }
 
@@ -57,7 +61,7 @@ async fn run(upstream: &MariaDb, subject: &Subject, args: &Freshness) -> Result<
     let pause = Duration::from_secs_f64(f64::from(args.clients) / f64::from(args.commits.max(1)));
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..args.clients {
-        clients.spawn(work(upstream.url(), client, pause, send.clone(), stop.clone()));
+        clients.spawn(work(upstream.url(), client, args.changes, pause, send.clone(), stop.clone()));
     }
     drop(send);
     let begin = Instant::now() + WARM_UP;
@@ -75,6 +79,7 @@ async fn run(upstream: &MariaDb, subject: &Subject, args: &Freshness) -> Result<
 async fn work(
     url: String,
     client: u32,
+    changes: u32,
     pause: Duration,
     commits: mpsc::UnboundedSender<Commit>,
     stop: Arc<AtomicBool>,
@@ -87,7 +92,10 @@ async fn work(
             break;
         }
         conn.query_drop("BEGIN").await?;
-        conn.query_drop(format!("INSERT INTO bench.ledger VALUES ({client}, {n}, 'entry {n}')")).await?;
+        let lines =
+            (1..changes).map(|line| format!("({client}, {n}, {line}, 'entry {n} of {client}', NOW(3), {n}.25)"));
+        let lines = lines.collect::<Vec<_>>().join(", ");
+        conn.query_drop(format!("INSERT INTO bench.ledger VALUES {lines}")).await?;
         conn.query_drop(format!("UPDATE bench.counters SET n = {n} WHERE client = {client}")).await?;
         conn.query_drop("COMMIT").await?;
         if commits.send((client, n, Instant::now())).is_err() {

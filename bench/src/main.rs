@@ -8,7 +8,9 @@ mod catch_up;
 mod clickhouse;
 mod footprint;
 mod freshness;
+mod history;
 mod lab;
+mod peer;
 mod plain;
 mod scans;
 mod subject;
@@ -92,9 +94,18 @@ struct CatchUp {
     /// Row changes in the binlog
     #[arg(long, default_value_t = 2_000_000)]
     changes: u64,
-    /// Row changes per transaction
+    /// Row changes per transaction: from ten on one statement, below that a statement for every row
     #[arg(long, default_value_t = 1_000)]
     transaction: u64,
+    /// Then let a MariaDB replica of the same upstream catch up, and print the ratio
+    #[arg(long)]
+    beside_replica: bool,
+    /// That replica's `slave_parallel_threads`
+    #[arg(long, default_value_t = 4)]
+    replica_threads: u32,
+    /// A further argument of Tidelake; may be given several times
+    #[arg(long, allow_hyphen_values = true)]
+    option: Vec<String>,
 }
 
 /// The load of a freshness run.
@@ -103,6 +114,9 @@ struct Freshness {
     /// Commits per second, of all clients together
     #[arg(long, default_value_t = 2_000)]
     commits: u32,
+    /// Row changes per commit: one updates the client's counter, the others insert
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    changes: u32,
     /// Clients of the upstream
     #[arg(long, default_value_t = 16)]
     clients: u32,

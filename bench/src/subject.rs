@@ -59,10 +59,17 @@ impl Subject {
         SqlClient::root(self.mysql)
     }
 
-    /// `GET /api/v1/status`.
-    pub fn status(&self) -> Result<Value> {
-        let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
-        Ok(ureq::get(&url).call()?.body_mut().read_json()?)
+    /// A metric without labels, as `GET /metrics` has it; 0 before it is counted.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.http);
+        let page = ureq::get(&url).call()?.body_mut().read_to_string()?;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.map_or(Ok(0.0), |v| v.trim().parse())?)
+    }
+
+    /// Processor time that it took so far, in seconds.
+    pub fn processor_seconds(&self) -> Result<f64> {
+        processor_seconds(self.process.pid())
     }
 
     /// The most memory it ever had resident, in MiB, as the kernel counts it.
@@ -72,4 +79,13 @@ impl Subject {
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib / 1024)
     }
+}
+
+/// Processor time of a process so far, user and system together, in seconds.
+pub fn processor_seconds(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // behind the name in parentheses: fields 14 and 15 of proc(5), in ticks of 1/100 s
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a time of /proc")?.parse::<f64>()?) };
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

@@ -71,6 +71,15 @@ impl MariaDb {
         self.port
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the test stopped this server before").pid()
+    }
+
     /// The directory with its data and binlog files (`binlog.000001`, ...).
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
