@@ -22,8 +22,15 @@ pub(crate) struct DiskAppender<'a> {
 }
 
 impl<'a> DiskAppender<'a> {
-    pub(crate) fn new(buffer: &'a DiskBuffer, id: &str, stream: u64, known: Option<CommitSeq>) -> DiskAppender<'a> {
-        DiskAppender { buffer, id: id.to_owned(), stream, known, events: Vec::new(), bytes: 0, chunks: Vec::new() }
+    /// `events`: empty, perhaps with room.
+    pub(crate) fn new(
+        buffer: &'a DiskBuffer,
+        id: &str,
+        stream: u64,
+        known: Option<CommitSeq>,
+        events: Vec<u8>,
+    ) -> DiskAppender<'a> {
+        DiskAppender { buffer, id: id.to_owned(), stream, known, events, bytes: 0, chunks: Vec::new() }
     }
 
     fn write_chunk(&mut self) -> Result<()> {
@@ -65,7 +72,13 @@ impl TransactionAppender for DiskAppender<'_> {
             true => CommitBody::Whole(&self.events),
             false => CommitBody::Chunks { stream: self.stream, places: &self.chunks },
         };
-        log.commit(&self.id, position, self.bytes, body)
+        let seq = log.commit(&self.id, position, self.bytes, body)?;
+        let mut events = std::mem::take(&mut self.events);
+        if events.capacity() <= 2 * self.buffer.spill_bytes {
+            events.clear();
+            log.spare = events;
+        }
+        Ok(seq)
     }
 }
 

@@ -157,8 +157,9 @@ impl Buffer for DiskBuffer {
         let known = log.ids.get(id);
         let stream = log.next_stream;
         log.next_stream += 1;
+        let spare = std::mem::take(&mut log.spare);
         drop(log);
-        Ok(Box::new(DiskAppender::new(self, id, stream, known)))
+        Ok(Box::new(DiskAppender::new(self, id, stream, known, spare)))
     }
 
     fn append_control(&self, record: Bytes) -> Result<CommitSeq> {

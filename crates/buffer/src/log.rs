@@ -44,6 +44,8 @@ pub(crate) struct Log {
     pub mark_due: bool,
     /// Something was appended since the last sync began.
     pub dirty: bool,
+    /// Empty: room for the events of the next transaction.
+    pub spare: Vec<u8>,
     pub next_seq: CommitSeq,
     pub next_stream: u64,
     /// Spilling transactions that are open, and the segment of their first chunk.

@@ -230,6 +230,7 @@ impl Scan {
             written,
             mark_due: written > HEADER_BYTES,
             dirty: false,
+            spare: Vec::new(),
             next_seq: self.next_seq,
             next_stream: self.next_stream,
             open: Default::default(),

@@ -1,7 +1,7 @@
 //! One binlog file, cut into events. Memory is bounded by the largest event; a length in the file is only a claim.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +27,7 @@ pub enum Next {
 
 enum Input {
     Plain(BufReader<Counted>),
-    Compressed(Box<zstd::stream::read::Decoder<'static, BufReader<Counted>>>),
+    Compressed(BufReader<zstd::stream::read::Decoder<'static, BufReader<Counted>>>),
 }
 
 /// Counts the bytes that leave the disk.
@@ -63,7 +63,9 @@ impl EventReader {
         let counted = BufReader::with_capacity(256 << 10, Counted { file: open, count: Arc::clone(count) });
         let input = if file.compressed {
             let decoder = zstd::stream::read::Decoder::with_buffer(counted);
-            Input::Compressed(Box::new(decoder.map_err(|e| Error::io(format!("open {}", file.path.display()), e))?))
+            Input::Compressed(BufReader::new(
+                decoder.map_err(|e| Error::io(format!("open {}", file.path.display()), e))?,
+            ))
         } else {
             Input::Plain(counted)
         };
@@ -159,8 +161,8 @@ impl EventReader {
     fn read_event_bytes(&mut self, wanted: usize, keep: usize) -> Result<usize> {
         self.event.truncate(keep);
         let read = match &mut self.input {
-            Input::Plain(input) => input.take(wanted as u64).read_to_end(&mut self.event),
-            Input::Compressed(input) => input.take(wanted as u64).read_to_end(&mut self.event),
+            Input::Plain(input) => read_up_to(input, wanted, &mut self.event),
+            Input::Compressed(input) => read_up_to(input, wanted, &mut self.event),
         };
         read.map_err(|e| match (&self.input, e.kind()) {
             (Input::Compressed(_), ErrorKind::Other | ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
@@ -169,6 +171,24 @@ impl EventReader {
             _ => Error::io(format!("read {} at offset {}", self.name, self.offset), e),
         })
     }
+}
+
+/// Appends up to `wanted` bytes, as many as there are before the end.
+fn read_up_to(input: &mut impl BufRead, wanted: usize, out: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < wanted {
+        let piece = match input.fill_buf() {
+            Ok([]) => break,
+            Ok(piece) => &piece[..piece.len().min(wanted - read)],
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let bytes = piece.len();
+        out.extend_from_slice(piece);
+        input.consume(bytes);
+        read += bytes;
+    }
+    Ok(read)
 }
 
 /// Seeking forward by an unsigned distance.

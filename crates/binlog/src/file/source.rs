@@ -263,9 +263,6 @@ impl Run<'_> {
             self.grouper.seek(self.from.pos);
         }
         self.unsynced += reader.event().len() as u64;
-        if self.grouper.is_outside() {
-            self.progress.position.send_replace(self.grouper.position());
-        }
         if self.unsynced >= SYNC_BYTES || (self.grouper.is_outside() && self.synced.elapsed() >= SYNC_EVERY) {
             self.sync()?;
         }
@@ -273,6 +270,8 @@ impl Run<'_> {
     }
 
     fn sync(&mut self) -> Result<()> {
+        self.grouper.note_read(&mut self.sink);
+        self.progress.position.send_replace(self.grouper.boundary());
         self.buffer.sync()?;
         self.synced = Instant::now();
         self.unsynced = 0;

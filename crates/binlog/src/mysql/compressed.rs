@@ -79,6 +79,8 @@ fn read_up_to(stream: impl Read, cap: u64) -> Parsed<Vec<u8>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
     zstd: bool,
+    /// Bytes of its events.
+    uncompressed: Option<u64>,
     data: &'a [u8],
 }
 
@@ -89,7 +91,7 @@ impl<'a> Payload<'a> {
     /// For an unknown compression and short events.
     pub fn parse(body: &'a [u8]) -> Parsed<Payload<'a>> {
         let mut r = Reader::new(body);
-        let (mut zstd, mut size) = (false, None);
+        let (mut zstd, mut size, mut uncompressed) = (false, None, None);
         loop {
             let field = r.lenenc()?;
             if field == 0 {
@@ -103,6 +105,7 @@ impl<'a> Payload<'a> {
                     255 => zstd = false,
                     other => return Err(Malformed::new(format!("unknown payload compression {other}"))),
                 },
+                3 => uncompressed = Some(value.lenenc()?),
                 _ => {}
             }
         }
@@ -110,7 +113,13 @@ impl<'a> Payload<'a> {
         if size != r.rest().len() as u64 {
             return Err(Malformed::new(format!("payload of {size} bytes in {} bytes", r.rest().len())));
         }
-        Ok(Payload { zstd, data: r.rest() })
+        Ok(Payload { zstd, uncompressed, data: r.rest() })
+    }
+
+    /// Bytes of its events, if it says so: whoever reads the stream refuses to go on behind them.
+    #[must_use]
+    pub fn uncompressed(&self) -> Option<u64> {
+        self.uncompressed
     }
 
     /// A stream of the events' bytes; reading it needs memory for one zstd window only.

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use tidelake_core::types::text::ServerFlavor;
-use tidelake_core::{Error, Result};
 
 use super::event::{EventHeader, EventType, HEADER_LEN};
 use super::reader::{Malformed, Parsed, Reader};
@@ -88,11 +87,11 @@ impl Item {
     ///
     /// # Errors
     /// If it is shorter than a header, or of another length than its header says.
-    pub fn parse(item: Bytes, place: &str) -> Result<Item> {
-        let header = EventHeader::parse(&item).map_err(|e| e.at(place))?;
+    pub fn parse(item: &Bytes) -> Parsed<Item> {
+        let header = EventHeader::parse(item)?;
         if header.size as usize != item.len() {
             let (size, len) = (header.size, item.len());
-            return Err(Error::corrupt(place, format!("buffered event of {len} bytes that names {size}")));
+            return Err(Malformed::new(format!("buffered event of {len} bytes that names {size}")));
         }
         Ok(Item { header, body: item.slice(HEADER_LEN..) })
     }

@@ -50,7 +50,7 @@ pub trait TransactionSink {
     fn hold(&mut self, xid: &str);
     /// Makes a held transaction the open one again. False: there is none of this name.
     fn unhold(&mut self, xid: &str) -> bool;
-    /// Everything before this position was read.
+    /// Everything before this position was read ([`TransactionGrouper::note_read`]).
     fn note_read(&mut self, position: SourcePosition);
 }
 
@@ -91,8 +91,8 @@ enum State {
 struct Group {
     id: String,
     announced: Announcement,
-    /// Right before the group's first event.
-    before: BinlogPosition,
+    /// Where the group's first event begins in the current file.
+    start: u64,
     /// Its transaction is known already: nothing goes to the sink.
     skipped: bool,
 }
@@ -157,9 +157,28 @@ impl TransactionGrouper {
     #[must_use]
     pub fn position(&self) -> SourcePosition {
         let mut position = self.read_from();
-        let oldest = self.held.values().min_by_key(|p| (file_number(&p.file), p.pos));
-        position.from = oldest.cloned().map(Box::new);
+        position.from = self.oldest_held();
         position.to_source(self.commit_us)
+    }
+
+    /// The newest place between transactions: here, or right before the one that is being read.
+    #[must_use]
+    pub fn boundary(&self) -> SourcePosition {
+        let (State::Announced(group) | State::Open(group, _)) = &self.state else { return self.position() };
+        let mut position = self.before(group);
+        position.from = self.oldest_held();
+        position.to_source(self.commit_us)
+    }
+
+    /// Right before the group's first event.
+    fn before(&self, group: &Group) -> BinlogPosition {
+        BinlogPosition { pos: group.start, ..self.read_from() }
+    }
+
+    /// The place before the oldest XA transaction that is held.
+    fn oldest_held(&self) -> Option<Box<BinlogPosition>> {
+        let oldest = self.held.values().min_by_key(|p| (file_number(&p.file), p.pos));
+        oldest.cloned().map(Box::new)
     }
 
     /// True between transactions.
@@ -203,11 +222,16 @@ impl TransactionGrouper {
             // nothing may follow for long: what was known already ends here, not with the next transaction
             let here = (file_number(&self.file), self.offset);
             self.replay_until = self.replay_until.filter(|until| here < *until);
-            if self.replay_until.is_none() {
-                sink.note_read(self.position());
-            }
         }
         Ok(())
+    }
+
+    /// Tells the sink how far everything was read. To be called before what was committed is made durable, and never after
+    /// an error: not for every event, because a position is a text.
+    pub fn note_read(&self, sink: &mut dyn TransactionSink) {
+        if self.replay_until.is_none() {
+            sink.note_read(self.boundary());
+        }
     }
 
     fn checked_body<'a>(&mut self, header: EventHeader, event: &'a [u8]) -> Result<&'a [u8]> {
@@ -380,9 +404,8 @@ impl TransactionGrouper {
     }
 
     fn group(&self, announced: Announcement, start: u64) -> Group {
-        let before = BinlogPosition { pos: start, ..self.read_from() };
-        let id = announced.gtid.as_ref().map_or_else(|| before.to_string(), Gtid::to_string);
-        Group { id, announced, before, skipped: false }
+        let id = announced.gtid.as_ref().map_or_else(|| format!("{}:{start}", self.file), Gtid::to_string);
+        Group { id, announced, start, skipped: false }
     }
 
     /// The group that the current event belongs to, opened in the sink if it was only announced.
@@ -400,7 +423,7 @@ impl TransactionGrouper {
             State::Announced(group) => (group, ending),
             State::Outside => (self.group(Announcement::default(), start), ending),
         };
-        let known = self.replay_until.is_some_and(|until| (file_number(&group.before.file), start) < until);
+        let known = self.replay_until.is_some_and(|until| (file_number(&self.file), start) < until);
         if !known {
             self.replay_until = None;
         }
@@ -575,11 +598,12 @@ impl TransactionGrouper {
             return self.close(header.timestamp, true, sink);
         }
         let State::Open(group, _) = std::mem::replace(&mut self.state, State::Outside) else { return Ok(()) };
+        let before = self.before(&group);
         if let Some(gtid) = &group.announced.gtid {
             self.gtids.add(gtid);
         }
         sink.hold(&xid);
-        self.held.insert(xid, group.before);
+        self.held.insert(xid, before);
         Ok(())
     }
 
@@ -597,7 +621,7 @@ impl TransactionGrouper {
             State::Outside => self.group(Announcement::default(), start),
             State::Open(..) => return Err(self.corrupt(Malformed::because("XA COMMIT inside a transaction"))),
         };
-        let known = self.replay_until.is_some_and(|until| (file_number(&group.before.file), start) < until);
+        let known = self.replay_until.is_some_and(|until| (file_number(&self.file), start) < until);
         if !known {
             self.replay_until = None;
         }
@@ -638,8 +662,8 @@ impl TransactionGrouper {
         let context = TransactionContext {
             flavor: format.flavor,
             table_id_len: format.table_id_len,
-            start: group.before.pos,
-            file: group.before.file.clone(),
+            start: group.start,
+            file: self.file.clone(),
         };
         sink.begin(&group.id)?;
         sink.push(&context.encode())
@@ -658,6 +682,8 @@ impl TransactionGrouper {
 /// Events inside a payload, one after the other.
 pub struct PayloadEvents<'a> {
     stream: Box<dyn std::io::Read + 'a>,
+    /// Bytes that are left by the payload's own account.
+    left: u64,
 }
 
 impl<'a> PayloadEvents<'a> {
@@ -666,7 +692,8 @@ impl<'a> PayloadEvents<'a> {
     /// # Errors
     /// If it is damaged.
     pub fn open(body: &'a [u8]) -> Parsed<PayloadEvents<'a>> {
-        Ok(PayloadEvents { stream: Payload::parse(body)?.open()? })
+        let payload = Payload::parse(body)?;
+        Ok(PayloadEvents { stream: payload.open()?, left: payload.uncompressed().unwrap_or(u64::MAX) })
     }
 
     /// The next event: header, and the body's first `cap` bytes (the rest is read, but dropped).
@@ -685,6 +712,10 @@ impl<'a> PayloadEvents<'a> {
         let wanted = u64::from(header.size)
             .checked_sub(HEADER_LEN as u64)
             .ok_or(Malformed::because("event in a payload is smaller than its header"))?;
+        self.left = self
+            .left
+            .checked_sub(u64::from(header.size))
+            .ok_or(Malformed::because("transaction payload of more bytes than it says"))?;
         let mut body = Vec::new();
         self.stream.by_ref().take(wanted.min(cap)).read_to_end(&mut body).map_err(failed)?;
         let left = wanted - wanted.min(cap);

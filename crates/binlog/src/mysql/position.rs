@@ -1,5 +1,7 @@
 //! Places in a MySQL or MariaDB binlog, as they stand in a [`SourcePosition`]'s token.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 use tidelake_core::{Error, Result, SourcePosition};
 
@@ -35,8 +37,28 @@ impl BinlogPosition {
     /// The position of a source; `commit_time_us` are microseconds since 1970 UTC.
     #[must_use]
     pub fn to_source(&self, commit_time_us: i64) -> SourcePosition {
-        let token = serde_json::to_string(self).expect("strings and numbers have a JSON form");
+        let mut token = String::with_capacity(64 + self.file.len() + self.gtid.len());
+        self.write_token(&mut token);
         SourcePosition { major: file_number(&self.file), minor: self.pos, token, commit_time_us }
+    }
+
+    /// The JSON form, as `Serialize` has it; every transaction needs one, so it is written by hand.
+    fn write_token(&self, out: &mut String) {
+        out.push_str("{\"file\":");
+        write_string(&self.file, out);
+        let _ = write!(out, ",\"pos\":{}", self.pos);
+        if !self.gtid.is_empty() {
+            out.push_str(",\"gtid\":");
+            write_string(&self.gtid, out);
+        }
+        if self.born != 0 {
+            let _ = write!(out, ",\"born\":{}", self.born);
+        }
+        if let Some(from) = &self.from {
+            out.push_str(",\"from\":");
+            from.write_token(out);
+        }
+        out.push('}');
     }
 
     /// Where reading must start to continue after this place.
@@ -61,4 +83,38 @@ fn is_zero(number: &u32) -> bool {
 #[must_use]
 pub fn file_number(name: &str) -> u64 {
     name.rsplit('.').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// A JSON string.
+fn write_string(text: &str, out: &mut String) {
+    if text.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::to_string(text).expect("a string has a JSON form"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_the_json_form() {
+        let place = |file: &str, gtid: &str, born| BinlogPosition {
+            file: file.to_owned(),
+            pos: 4_294_967_300,
+            gtid: gtid.to_owned(),
+            born,
+            from: None,
+        };
+        let mut resumed = place("binlog.000003", "0-1-55,7-1-3", 1_700_000_000);
+        resumed.from = Some(Box::new(place("binlog.000001", "", 0)));
+        for position in [place("", "", 0), place("a \"b\\ \u{1}é.000009", "x", 1), resumed] {
+            let source = position.to_source(5);
+            assert_eq!(source.token, serde_json::to_string(&position).expect("a JSON form"));
+            assert_eq!(BinlogPosition::parse(&source).expect("parses"), position);
+        }
+    }
 }

@@ -142,6 +142,11 @@ impl<'a> Reader<'a> {
     /// See [`Reader::u8`].
     #[inline]
     pub fn le(&mut self, n: usize) -> Parsed<u64> {
+        // one load where eight bytes are left; the bits behind the value are shifted out
+        if let (1..=8, Some(eight)) = (n, self.rest.first_chunk::<8>()) {
+            self.rest = &self.rest[n..];
+            return Ok(u64::from_le_bytes(*eight) << (64 - 8 * n) >> (64 - 8 * n));
+        }
         let bytes = self.bytes(n)?;
         Ok(bytes.iter().rev().fold(0, |v, b| (v << 8) | u64::from(*b)))
     }
@@ -152,6 +157,10 @@ impl<'a> Reader<'a> {
     /// See [`Reader::u8`].
     #[inline]
     pub fn be(&mut self, n: usize) -> Parsed<u64> {
+        if let (1..=8, Some(eight)) = (n, self.rest.first_chunk::<8>()) {
+            self.rest = &self.rest[n..];
+            return Ok(u64::from_be_bytes(*eight) >> (64 - 8 * n));
+        }
         let bytes = self.bytes(n)?;
         Ok(bytes.iter().fold(0, |v, b| (v << 8) | u64::from(*b)))
     }

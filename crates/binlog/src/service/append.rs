@@ -96,7 +96,7 @@ fn append(
 ) -> Result<()> {
     let start = reached.clone();
     let mut sink = Tracking { inner: BufferSink::new(buffer), reached, dirty: false };
-    sink.note_read(start);
+    sink.inner.note_read(start);
     buffer.sync()?;
     while let Some(first) = items.blocking_recv() {
         let (begun, mut bytes) = (Instant::now(), 0);
@@ -107,6 +107,7 @@ fn append(
             drop(item);
             next = if bytes < SYNC_BYTES && begun.elapsed() < SYNC_EVERY { items.try_recv().ok() } else { None };
         }
+        grouper.note_read(&mut sink);
         if std::mem::take(&mut sink.dirty) {
             buffer.sync()?;
         }
@@ -148,8 +149,10 @@ impl TransactionSink for Tracking<'_, '_> {
     }
 
     fn note_read(&mut self, position: SourcePosition) {
-        self.dirty = true;
-        self.reached.clone_from(&position);
-        self.inner.note_read(position);
+        if position != *self.reached {
+            self.dirty = true;
+            self.reached.clone_from(&position);
+            self.inner.note_read(position);
+        }
     }
 }

@@ -30,6 +30,13 @@ pub async fn read(dir: &Path, after: Option<SourcePosition>) -> Result<Vec<Commi
     Ok(buffer.committed())
 }
 
+/// What comes before the first error, and how it ended.
+pub async fn read_what_is_whole(dir: &Path) -> (Vec<Committed>, Result<()>) {
+    let buffer = MemoryBuffer::new();
+    let ended = source(dir, false).stream(None, buffer.clone(), CancellationToken::new()).await;
+    (buffer.committed(), ended)
+}
+
 fn copy(from: &str, to: &Path, edit: impl Fn(&str, Vec<u8>) -> (String, Vec<u8>)) {
     for entry in std::fs::read_dir(data(from)).expect("recorded files") {
         let path = entry.expect("entry").path();

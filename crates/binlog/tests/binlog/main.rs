@@ -4,5 +4,8 @@ mod damage;
 mod feeds;
 mod files;
 mod golden;
+mod memory;
+mod mutations;
+mod recorded;
 mod support;
 mod undo;

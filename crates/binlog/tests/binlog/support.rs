@@ -115,3 +115,9 @@ impl Buffer for MemoryBuffer {
 pub fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
+
+/// One of the other recorded files.
+pub fn recorded(name: &str) -> Vec<u8> {
+    let path = data("recorded").join(format!("{name}.zst"));
+    zstd::decode_all(std::fs::File::open(&path).expect(name)).expect(name)
+}

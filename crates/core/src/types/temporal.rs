@@ -19,6 +19,7 @@ pub const TIME_MAX_US: i64 = ((838 * 60 + 59) * 60 + 59) * 1_000_000 + 999_999;
 
 /// Days since 1970-01-01 of a date as the upstream stores it (year 0 to 9999, month 0 to 12, day 0 to 31).
 #[must_use]
+#[inline]
 pub fn day_number(year: u16, month: u8, day: u8) -> i32 {
     if month == 0 || day == 0 || day > days_in_month(year, month) {
         return INVALID_BASE + ((i32::from(year) << 9) | (i32::from(month) << 5) | i32::from(day));
@@ -50,16 +51,19 @@ pub fn split_micros(us: i64) -> (i32, i64) {
 
 /// Joins day number and microseconds of the day.
 #[must_use]
+#[inline]
 pub fn join_micros(day: i32, time_us: i64) -> i64 {
     i64::from(day) * DAY_US + time_us
 }
 
 /// The stored value of `TIMESTAMP '0000-00-00 00:00:00'` and of the zero DATETIME.
 #[must_use]
+#[inline]
 pub fn zero_micros() -> i64 {
     join_micros(INVALID_BASE, 0)
 }
 
+#[inline]
 fn days_in_month(year: u16, month: u8) -> u8 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
@@ -71,6 +75,7 @@ fn days_in_month(year: u16, month: u8) -> u8 {
 }
 
 /// Days from civil, proleptic Gregorian. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+#[inline]
 fn days_from_civil(year: i32, month: u8, day: u8) -> i32 {
     let y = if month <= 2 { year - 1 } else { year };
     let era = y.div_euclid(400);

@@ -6,8 +6,7 @@
 //! `undo`, names against the catalog in `tables`.
 //!
 //! Limits, each of which stops the table with a reason, never silently:
-//! - row images must be FULL (not MINIMAL, NOBLOB, FULL_NODUP), JSON whole (no PARTIAL_UPDATE_ROWS), changes in row events
-//!   (no statement format; what triggers do in statement format is not seen, so keep `binlog_format=ROW`);
+//! - row images must be FULL (not MINIMAL, NOBLOB, FULL_NODUP), changes in row events (no statement format; what triggers do in statement format is not seen, so keep `binlog_format=ROW`);
 //! - some MariaDB versions leave generated columns, virtual and stored, out of images: the new row cannot be known;
 //! - charset `filename`, and bytes that are no UTF-8 in a utf8 column;
 //! - system-versioned tables are read as their current rows, if the upstream logs column names
@@ -39,11 +38,13 @@ use self::tables::MappedTables;
 use self::undo::UndoLog;
 use super::compressed::MAX_EVENT;
 use super::context::{Item, TransactionContext, widen};
-use super::event::EventType;
+use super::event::{EventType, HEADER_LEN};
 use super::group::PayloadEvents;
 use super::query::QueryForm;
 use super::reader::Malformed;
+use super::rows::partial::plain_update;
 use super::rows::{RowsEvent, TableWriter};
+use super::table_map::TableMap;
 use crate::filter::LiveFilter;
 
 /// What to do with rows of a wanted table that the catalog does not have.
@@ -65,6 +66,8 @@ pub struct BinlogDecoder {
     steps: Vec<DecodedStep>,
     /// Bytes of the row images in `steps`.
     step_bytes: usize,
+    /// Bytes of the row images in `writers`.
+    open_bytes: usize,
     sessions: Sessions,
 }
 
@@ -115,6 +118,7 @@ impl BinlogDecoder {
             writers: BTreeMap::new(),
             steps: Vec::new(),
             step_bytes: 0,
+            open_bytes: 0,
             sessions: Sessions::default(),
         }
     }
@@ -144,6 +148,10 @@ impl BinlogDecoder {
             if header.kind == EventType::TRANSACTION_PAYLOAD {
                 return Err(current.corrupt(Malformed::because("a transaction payload inside another one")));
             }
+            if body.len() + HEADER_LEN != header.size as usize {
+                let reason = format!("event of {} bytes in a payload, at most {MAX_EVENT} are accepted", header.size);
+                return Err(current.corrupt(Malformed::new(reason)));
+            }
             self.event(header.kind, &Bytes::from(body), current)?;
         }
         Ok(())
@@ -159,7 +167,7 @@ impl BinlogDecoder {
         })?;
         current.undo.remember(kind, body, &mapped);
         self.stop_children(&event, &mapped, current)?;
-        for target in mapped.active() {
+        for target in mapped.targets.iter() {
             // an earlier target's stop, or a foreign key on itself, may have stopped this one
             let entry = current.catalog.tables.get(&target.table());
             if entry.is_none_or(|e| matches!(e.state, TableState::Stopped { .. })) {
@@ -167,7 +175,7 @@ impl BinlogDecoder {
             }
             let other_version = |w: &TableWriter| !Arc::ptr_eq(w.def(), &target.plan.def);
             if self.writers.get(&target.table()).is_some_and(other_version) {
-                self.close_batches()?;
+                self.close_batches()?; // the writer of the catalog has altered the table since
                 self.writers.remove(&target.table());
             }
             let (steps, step_bytes) = (&mut self.steps, &mut self.step_bytes);
@@ -175,10 +183,12 @@ impl BinlogDecoder {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => entry.insert(TableWriter::new(&target.plan.def)?),
             };
+            let before = writer.bytes();
             let appended = writer.append_rows(&event, &target.plan, current.seq, target.ops, |batch| {
                 *step_bytes += batch.rows.get_array_memory_size();
                 steps.push(DecodedStep::Rows(batch));
             });
+            self.open_bytes = self.open_bytes - before + writer.bytes();
             if let Err(reason) = appended {
                 let reason = format!("{reason} ({})", current.place());
                 self.stop(target.table(), reason, current)?;
@@ -187,24 +197,30 @@ impl BinlogDecoder {
         Ok(())
     }
 
+    /// Updates with partial JSON values are updates once the values are whole.
     fn on_partial_rows(&mut self, body: &Bytes, current: &mut Current<'_>) -> Result<()> {
-        let id =
-            super::table_map::TableMap::id_of(body, current.context.table_id_len).map_err(|e| current.corrupt(e))?;
-        let mapped = self.maps.of_event(id, current.seq).ok_or_else(|| {
-            current.corrupt(Malformed::new(format!("rows of table number {id} without its table map")))
-        })?;
-        for target in mapped.active() {
-            let place = current.place();
-            let reason = format!(
-                "{RESYNC} a row event with partial JSON ({place}): set binlog_row_value_options='' on the upstream (globally, and in every session)"
-            );
-            self.stop(target.table(), reason, current)?;
+        let id_len = current.context.table_id_len;
+        let id = TableMap::id_of(body, id_len).map_err(|e| current.corrupt(e))?;
+        let (Some(mapped), Some(map)) = (self.maps.of_event(id, current.seq), self.maps.body_of(id, current.seq))
+        else {
+            return Err(current.corrupt(Malformed::new(format!("rows of table number {id} without its table map"))));
+        };
+        if mapped.targets.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let map = TableMap::parse(&map, id_len).map_err(|e| current.corrupt(e))?;
+        match plain_update(body, &map, id_len) {
+            Ok(plain) => self.on_rows(EventType::UPDATE_ROWS_V2, &plain.into(), current),
+            Err(reason) => {
+                let reason = format!("{RESYNC} a row event with partial JSON: {} ({})", reason.0, current.place());
+                mapped.targets.iter().try_for_each(|target| self.stop(target.table(), reason.clone(), current))
+            }
+        }
     }
 
     /// Hands over all open batches.
     fn close_batches(&mut self) -> Result<()> {
+        self.open_bytes = 0;
         for writer in self.writers.values_mut() {
             if let Some(batch) = writer.finish()? {
                 self.step_bytes += batch.rows.get_array_memory_size();
@@ -231,16 +247,14 @@ impl TransactionDecoder for BinlogDecoder {
         let BufferedPayload::Events(mut events) = payload else {
             return Err(Error::Internal("a control record is not for the binlog decoder".into()));
         };
-        let place = position.to_string();
-        let first = events.next().ok_or_else(|| Error::corrupt(&place, "buffered transaction without events"))??;
-        let context = TransactionContext::decode(&first).map_err(|e| e.at(&place))?;
-        // another writer of the catalog may have altered a table since
-        self.writers
-            .retain(|id, w| w.bytes() > 0 || catalog.tables.get(id).is_some_and(|e| Arc::ptr_eq(&e.def, w.def())));
+        let corrupt = |reason: Malformed| reason.at(position.to_string());
+        let first =
+            events.next().ok_or_else(|| corrupt(Malformed::because("buffered transaction without events")))??;
+        let context = TransactionContext::decode(&first).map_err(corrupt)?;
         let mut current =
             Current { seq, position: &position, offset: context.start, context, catalog, undo: UndoLog::default() };
         for item in events {
-            let item = Item::parse(item?, &place)?;
+            let item = Item::parse(&item?).map_err(corrupt)?;
             current.offset = widen(item.header.end_log_pos, current.offset);
             self.event(item.header.kind, &item.body, &mut current)?;
             if self.pending_bytes() >= limit {
@@ -251,12 +265,14 @@ impl TransactionDecoder for BinlogDecoder {
     }
 
     fn take(&mut self) -> Result<Vec<DecodedStep>> {
+        // those of tables at rest go, and with them those of tables that are altered or dropped meanwhile
+        self.writers.retain(|_, writer| writer.bytes() > 0);
         self.close_batches()?;
         self.step_bytes = 0;
         Ok(std::mem::take(&mut self.steps))
     }
 
     fn pending_bytes(&self) -> usize {
-        self.step_bytes + self.writers.values().map(TableWriter::bytes).sum::<usize>()
+        self.step_bytes + self.open_bytes
     }
 }

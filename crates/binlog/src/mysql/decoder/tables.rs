@@ -73,7 +73,7 @@ struct Kept {
 /// A map as a rows event finds it.
 #[derive(Clone)]
 pub(super) struct Mapped {
-    targets: Arc<[Target]>,
+    pub(super) targets: Arc<[Target]>,
     /// Foreign keys on this table.
     pub(super) cascades: Arc<[Cascade]>,
 }
@@ -99,6 +99,11 @@ impl MappedTables {
     pub(super) fn of_event(&self, id: u64, seq: CommitSeq) -> Option<Mapped> {
         let kept = self.kept.get(&id).filter(|k| k.seq == seq)?;
         Some(Mapped { targets: Arc::clone(&kept.targets), cascades: Arc::clone(&kept.cascades) })
+    }
+
+    /// The body of that map.
+    pub(super) fn body_of(&self, id: u64, seq: CommitSeq) -> Option<Bytes> {
+        self.kept.get(&id).filter(|k| k.seq == seq).map(|k| k.body.clone())
     }
 
     /// Takes a table out of all maps: it was stopped.

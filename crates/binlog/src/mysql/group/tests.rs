@@ -85,6 +85,7 @@ fn run(folder: &str, files: &[&str], after: Option<&SourcePosition>) -> (Transac
                 continue;
             }
             grouper.feed(event, &mut sink).expect("real files are whole");
+            grouper.note_read(&mut sink);
         }
         assert_eq!(grouper.position().minor, bytes.len() as u64);
     }
@@ -137,6 +138,32 @@ fn every_position_resumes_to_the_same_transactions() {
             let (_, rest) = run(folder, files, Some(&transaction.position));
             assert!(rest.committed == whole.committed[i + 1..], "after {}", transaction.position);
         }
+    }
+}
+
+#[test]
+fn inside_a_transaction_what_was_read_ends_before_it() {
+    for (folder, files) in [MARIADB, MYSQL] {
+        let (_, whole) = run(folder, files, None);
+        let bytes = data(&format!("{folder}/{}", files[0]));
+        let mut grouper = TransactionGrouper::new(GrouperMode::File, None).expect("no position");
+        let mut sink = Recorder::default();
+        grouper.begin_file(files[0]);
+        let mut inside = 0;
+        for event in events(&bytes) {
+            grouper.feed(event, &mut sink).expect("real files are whole");
+            grouper.note_read(&mut sink);
+            if grouper.is_outside() {
+                assert_eq!(sink.read, grouper.position());
+                continue;
+            }
+            inside += 1;
+            if inside % 11 == 0 {
+                let (_, rest) = run(folder, files, Some(&sink.read));
+                assert!(rest.committed == whole.committed[sink.committed.len()..], "after {}", sink.read);
+            }
+        }
+        assert!(inside > 50, "{folder}: {inside}");
     }
 }
 

@@ -1,9 +1,13 @@
-//! One column of a rows event: its wire form and its declared type together tell how a value becomes an Arrow value.
+//! One column of a rows event: its wire form and its declared type together tell how values become Arrow values. A block
+//! ([`super::block`]) of them is decoded at once.
+
+use std::borrow::Cow;
 
 use arrow::datatypes::DataType;
 use tidelake_core::types::arrow::data_type;
 use tidelake_core::{ColumnDef, TypeKind};
 
+use super::block::{Span, Values};
 use super::builder::{ColumnBuilder, OTHER_BUILDER};
 use super::charset::Charset;
 use super::{decimal, json, temporal};
@@ -49,20 +53,24 @@ enum Code {
         bytes: usize,
     },
     Date,
-    Micros(fn(&mut Reader<'_>, u8) -> Parsed<i64>, u8),
-    Time(fn(&mut Reader<'_>, u8) -> Parsed<i64>, u8),
+    DateTime2(u8),
+    Timestamp2(u8),
+    Time2(u8),
+    DateTimeOld(u8),
+    TimestampOld(u8),
+    TimeOld(u8),
     Text {
-        len: usize,
+        len: u8,
         charset: Charset,
         compressed: bool,
     },
     Bytes {
-        len: usize,
+        len: u8,
         pad: usize,
         compressed: bool,
     },
     JsonBinary {
-        len: usize,
+        len: u8,
     },
 }
 
@@ -97,68 +105,114 @@ impl ColumnPlan {
         self.nullable
     }
 
-    /// Reads one value and appends it.
+    /// How many bytes a value takes.
+    pub(super) fn span(&self) -> Span {
+        Span::Fixed(match self.code {
+            Code::I8 | Code::U8 | Code::Year => 1,
+            Code::I16 | Code::U16 => 2,
+            Code::I24 | Code::U24 | Code::Date => 3,
+            Code::I32 | Code::U32 | Code::F32 => 4,
+            Code::I64 | Code::U64 | Code::F64 => 8,
+            Code::Decimal { precision, scale, .. } => decimal::size(precision, scale) as u32,
+            Code::BigEndian { bytes } | Code::EnumIndex { bytes } | Code::SetMask { bytes } => bytes as u32,
+            Code::DateTime2(fsp) => 5 + temporal::fraction_bytes(fsp),
+            Code::Timestamp2(fsp) => 4 + temporal::fraction_bytes(fsp),
+            Code::Time2(fsp) => 3 + temporal::fraction_bytes(fsp),
+            Code::DateTimeOld(fsp) => temporal::datetime_old_bytes(fsp),
+            Code::TimestampOld(fsp) => temporal::timestamp_old_bytes(fsp),
+            Code::TimeOld(fsp) => temporal::time_old_bytes(fsp),
+            Code::Text { len, .. } | Code::Bytes { len, .. } | Code::JsonBinary { len } => return Span::Sized(len),
+        })
+    }
+
+    /// Reads a block's values and appends them.
     ///
     /// # Errors
-    /// If the bytes are no value of the type.
-    #[inline]
-    pub fn append(&self, r: &mut Reader<'_>, out: &mut ColumnBuilder, scratch: &mut String) -> Parsed<()> {
+    /// If the bytes are no values of the type; some of the block's values are appended then.
+    pub(super) fn append(&self, values: Values<'_>, out: &mut ColumnBuilder, scratch: &mut String) -> Parsed<()> {
         use ColumnBuilder as B;
         match (&self.code, out) {
-            (Code::I8, B::I8(b)) => b.append_value(r.u8()? as i8),
-            (Code::U8, B::U8(b)) => b.append_value(r.u8()?),
-            (Code::I16, B::I16(b)) => b.append_value(r.u16()? as i16),
-            (Code::U16, B::U16(b)) => b.append_value(r.u16()?),
-            (Code::I24, B::I32(b)) => b.append_value((r.u24()? << 8) as i32 >> 8),
-            (Code::U24, B::U32(b)) => b.append_value(r.u24()?),
-            (Code::I32, B::I32(b)) => b.append_value(r.u32()? as i32),
-            (Code::U32, B::U32(b)) => b.append_value(r.u32()?),
-            (Code::I64, B::I64(b)) => b.append_value(r.u64()? as i64),
-            (Code::U64, B::U64(b)) => b.append_value(r.u64()?),
-            (Code::F32, B::F32(b)) => b.append_value(f32::from_bits(r.u32()?)),
-            (Code::F64, B::F64(b)) => b.append_value(f64::from_bits(r.u64()?)),
-            (Code::Year, B::U16(b)) => b.append_value(match r.u8()? {
-                0 => 0,
-                years => 1900 + u16::from(years),
-            }),
+            (Code::I8, B::I8(b)) => b.extend(values, i8::from_le_bytes),
+            (Code::U8, B::U8(b)) => b.extend(values, u8::from_le_bytes),
+            (Code::I16, B::I16(b)) => b.extend(values, i16::from_le_bytes),
+            (Code::U16, B::U16(b)) => b.extend(values, u16::from_le_bytes),
+            (Code::I24, B::I32(b)) => b.extend(values, |[x, y, z]| i32::from_le_bytes([0, x, y, z]) >> 8),
+            (Code::U24, B::U32(b)) => b.extend(values, |[x, y, z]| u32::from_le_bytes([x, y, z, 0])),
+            (Code::I32, B::I32(b)) => b.extend(values, i32::from_le_bytes),
+            (Code::U32, B::U32(b)) => b.extend(values, u32::from_le_bytes),
+            (Code::I64, B::I64(b)) => b.extend(values, i64::from_le_bytes),
+            (Code::U64, B::U64(b)) => b.extend(values, u64::from_le_bytes),
+            (Code::F32, B::F32(b)) => b.extend(values, f32::from_le_bytes),
+            (Code::F64, B::F64(b)) => b.extend(values, f64::from_le_bytes),
+            (Code::Year, B::U16(b)) => b.extend(values, |[years]| if years == 0 { 0 } else { 1900 + u16::from(years) }),
             (Code::Decimal { precision, scale, wide: false }, B::Decimal128(b)) => {
-                b.append_value(decimal::narrow(r, *precision, *scale)?);
+                let form = decimal::Form::new(*precision, *scale);
+                b.try_extend(values, |r| decimal::narrow(r, form))
             }
             (Code::Decimal { precision, scale, wide: true }, B::Decimal256(b)) => {
-                b.append_value(decimal::wide(r, *precision, *scale)?);
+                let form = decimal::Form::new(*precision, *scale);
+                b.try_extend(values, |r| decimal::wide(r, form))
             }
-            (Code::BigEndian { bytes }, B::U64(b)) => b.append_value(r.be(*bytes)?),
-            (Code::SetMask { bytes }, B::U64(b)) => b.append_value(r.le(*bytes)?),
-            (Code::EnumIndex { bytes }, B::U16(b)) => b.append_value(r.le(*bytes)? as u16),
-            (Code::Date, B::Date(b)) => b.append_value(temporal::date(r)?),
-            (Code::Micros(read, fsp), B::Micros(b)) => b.append_value(read(r, *fsp)?),
-            (Code::Time(read, fsp), B::I64(b)) => b.append_value(read(r, *fsp)?),
-            (Code::Text { len, charset, compressed: false }, out) => {
-                let bytes = sized(r, *len)?;
-                out.append_text(charset.decode(bytes, scratch)?)?;
+            (Code::BigEndian { bytes }, B::U64(b)) => b.try_extend(values, |r| r.be(*bytes)),
+            (Code::SetMask { bytes }, B::U64(b)) => b.try_extend(values, |r| r.le(*bytes)),
+            (Code::EnumIndex { bytes: 1 }, B::U16(b)) => b.extend(values, |[index]| u16::from(index)),
+            (Code::EnumIndex { .. }, B::U16(b)) => b.extend(values, u16::from_le_bytes),
+            (Code::Date, B::Date(b)) => b.try_extend(values, temporal::date),
+            (Code::DateTime2(0), B::Micros(b)) => b.try_extend(values, |r| temporal::datetime2(r, 0)),
+            (Code::DateTime2(fsp), B::Micros(b)) => b.try_extend(values, |r| temporal::datetime2(r, *fsp)),
+            (Code::Timestamp2(0), B::Micros(b)) => b.try_extend(values, |r| temporal::timestamp2(r, 0)),
+            (Code::Timestamp2(fsp), B::Micros(b)) => b.try_extend(values, |r| temporal::timestamp2(r, *fsp)),
+            (Code::Time2(fsp), B::I64(b)) => b.try_extend(values, |r| temporal::time2(r, *fsp)),
+            (Code::DateTimeOld(fsp), B::Micros(b)) => b.try_extend(values, |r| temporal::datetime_old(r, *fsp)),
+            (Code::TimestampOld(fsp), B::Micros(b)) => b.try_extend(values, |r| temporal::timestamp_old(r, *fsp)),
+            (Code::TimeOld(fsp), B::I64(b)) => b.try_extend(values, |r| temporal::time_old(r, *fsp)),
+            (Code::Text { len: 1, charset: Charset::Utf8, compressed: false }, B::Text(b)) => {
+                b.extend_utf8(values, |r| sized(r, 1))
             }
-            (Code::Text { len, charset, compressed: true }, out) => {
-                let bytes = compressed::column_value(sized(r, *len)?)?;
-                out.append_text(charset.decode(&bytes, scratch)?)?;
+            (Code::Text { len, charset: Charset::Utf8, compressed: false }, B::Text(b)) => {
+                b.extend_utf8(values, |r| sized(r, *len))
             }
-            (Code::Bytes { len, pad, compressed: false }, out) => out.append_bytes(sized(r, *len)?, *pad)?,
-            (Code::Bytes { len, pad, compressed: true }, out) => {
-                out.append_bytes(&compressed::column_value(sized(r, *len)?)?, *pad)?;
+            (Code::Bytes { len, pad, compressed: false }, B::Bytes(b)) => b.extend(values, *pad, |r| sized(r, *len)),
+            (_, out) => self.append_one_by_one(values, out, scratch),
+        }
+    }
+
+    /// Values that must be converted.
+    fn append_one_by_one(&self, values: Values<'_>, out: &mut ColumnBuilder, scratch: &mut String) -> Parsed<()> {
+        for at in values.places() {
+            let Some(at) = at else {
+                out.append_null();
+                continue;
+            };
+            let mut r = values.reader(at);
+            match &self.code {
+                Code::Text { len, charset, compressed } => {
+                    let bytes = plain(sized(&mut r, *len)?, *compressed)?;
+                    out.append_text(charset.decode(&bytes, scratch)?)?;
+                }
+                Code::Bytes { len, pad, compressed } => {
+                    out.append_bytes(&plain(sized(&mut r, *len)?, *compressed)?, *pad)?;
+                }
+                Code::JsonBinary { len } => {
+                    scratch.clear();
+                    json::write_text(sized(&mut r, *len)?, scratch)?;
+                    out.append_text(scratch)?;
+                }
+                _ => return Err(OTHER_BUILDER),
             }
-            (Code::JsonBinary { len }, out) => {
-                scratch.clear();
-                json::write_text(sized(r, *len)?, scratch)?;
-                out.append_text(scratch)?;
-            }
-            _ => return Err(OTHER_BUILDER),
         }
         Ok(())
     }
 }
 
+/// The value of a COMPRESSED column.
+fn plain(bytes: &[u8], is_compressed: bool) -> Parsed<Cow<'_, [u8]>> {
+    if is_compressed { compressed::column_value(bytes) } else { Ok(Cow::Borrowed(bytes)) }
+}
+
 #[inline]
-fn sized<'a>(r: &mut Reader<'a>, len: usize) -> Parsed<&'a [u8]> {
-    let n = r.le(len)?;
+fn sized<'a>(r: &mut Reader<'a>, len: u8) -> Parsed<&'a [u8]> {
+    let n = r.le(usize::from(len))?;
     r.bytes(usize::try_from(n).unwrap_or(usize::MAX))
 }
 
@@ -207,12 +261,12 @@ fn time(wire: WireType, column: &ColumnDef) -> Option<Code> {
     let declared = column.ty.fsp;
     Some(match (wire, column.ty.kind) {
         (W::Date, K::Date) => Code::Date,
-        (W::DateTime2 { fsp }, K::DateTime) if fsp == declared => Code::Micros(temporal::datetime2, fsp),
-        (W::Timestamp2 { fsp }, K::Timestamp) if fsp == declared => Code::Micros(temporal::timestamp2, fsp),
-        (W::Time2 { fsp }, K::Time) if fsp == declared => Code::Time(temporal::time2, fsp),
-        (W::DateTimeOld, K::DateTime) => Code::Micros(temporal::datetime_old, declared),
-        (W::TimestampOld, K::Timestamp) => Code::Micros(temporal::timestamp_old, declared),
-        (W::TimeOld, K::Time) => Code::Time(temporal::time_old, declared),
+        (W::DateTime2 { fsp }, K::DateTime) if fsp == declared => Code::DateTime2(fsp),
+        (W::Timestamp2 { fsp }, K::Timestamp) if fsp == declared => Code::Timestamp2(fsp),
+        (W::Time2 { fsp }, K::Time) if fsp == declared => Code::Time2(fsp),
+        (W::DateTimeOld, K::DateTime) => Code::DateTimeOld(declared),
+        (W::TimestampOld, K::Timestamp) => Code::TimestampOld(declared),
+        (W::TimeOld, K::Time) => Code::TimeOld(declared),
         _ => return None,
     })
 }
@@ -225,8 +279,8 @@ fn string(wire: WireType, collation: Option<u16>, column: &ColumnDef) -> Result<
     let (len, compressed) = match wire {
         W::Char { max } => (if max > 255 { 2 } else { 1 }, false),
         W::VarChar { max, compressed } => (if max > 255 { 2 } else { 1 }, compressed),
-        W::Blob { len, compressed } => (usize::from(len), compressed),
-        W::Json { len } | W::Geometry { len } | W::Vector { len } => (usize::from(len), false),
+        W::Blob { len, compressed } => (len, compressed),
+        W::Json { len } | W::Geometry { len } | W::Vector { len } => (len, false),
         _ => return Ok(None),
     };
     let fits = match (wire, ty.kind) {

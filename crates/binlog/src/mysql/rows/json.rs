@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::decimal;
 use crate::mysql::reader::{Malformed, Parsed, Reader};
 
-const MAX_DEPTH: usize = 101;
+pub(super) const MAX_DEPTH: usize = 101;
 
 /// Appends the text of a binary JSON value.
 ///
@@ -142,7 +142,8 @@ impl Writer<'_> {
     }
 }
 
-fn length(r: &mut Reader<'_>) -> Parsed<usize> {
+/// The length before a string or an opaque value.
+pub(super) fn length(r: &mut Reader<'_>) -> Parsed<usize> {
     let mut len = 0usize;
     for shift in [0, 7, 14, 21, 28] {
         let byte = r.u8()?;

@@ -1,8 +1,10 @@
 //! Rows events: from row images straight into Arrow builders.
 //!
 //! `RowsEvent` reads the event's frame, `TablePlan` decides once per table version how each column is decoded, and
-//! `TableWriter` collects row images of one table until they are handed over as one `ChangeBatch`.
+//! `TableWriter` collects row images of one table until they are handed over as one `ChangeBatch`. An event is decoded in
+//! blocks of images, in two passes: [`block`] finds where the values are, [`column`] decodes them a column at a time.
 
+pub mod block;
 pub mod builder;
 pub mod charset;
 mod charset_tables;
@@ -10,6 +12,9 @@ pub mod column;
 pub mod decimal;
 mod east_asian;
 pub mod json;
+mod json_diff;
+mod nulls;
+pub mod partial;
 pub mod plan;
 pub mod temporal;
 #[cfg(test)]

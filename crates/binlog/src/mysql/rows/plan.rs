@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tidelake_core::{ColumnDef, RESYNC, TableDef};
 
 use super::bit;
-use super::column::{ColumnPlan, null_refused};
-use super::writer::TableWriter;
-use crate::mysql::reader::{Malformed, Parsed, Reader};
+use super::block::{Block, Present, Shape};
+use super::builder::ColumnBuilder;
+use super::column::ColumnPlan;
+use crate::mysql::reader::{Malformed, Parsed};
 use crate::mysql::table_map::{TableMap, WireType};
 
 /// The decoding plan of one table version.
@@ -16,6 +17,7 @@ pub struct TablePlan {
     /// The table, as the catalog has it at this place of the stream.
     pub def: Arc<TableDef>,
     columns: Vec<ColumnPlan>,
+    shape: Shape,
     /// A system-versioned table whose period columns are implicit: two more columns on the wire, and history rows
     /// among the images. The replica holds the current rows only, as `SELECT *` shows them.
     versioned: bool,
@@ -54,7 +56,9 @@ impl TablePlan {
         let columns = wire
             .zip(&def.columns)
             .map(|(((wire, unsigned), collation), column)| ColumnPlan::new(*wire, *unsigned, *collation, column));
-        Ok(TablePlan { def: Arc::clone(def), columns: columns.collect::<Result<_, _>>()?, versioned })
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let shape = Shape::new(columns.iter().map(|c| (c.span(), c.nullable())), versioned);
+        Ok(TablePlan { def: Arc::clone(def), columns, shape, versioned })
     }
 
     /// Checks that images with these columns hold what their operation needs: an image of a row that is born (`born`)
@@ -64,7 +68,7 @@ impl TablePlan {
     /// # Errors
     /// The reason why the table must stop.
     pub fn check_image(&self, columns: usize, present: &[u8], born: bool) -> Result<(), String> {
-        let wanted = self.columns.len() + if self.versioned { 2 } else { 0 };
+        let wanted = self.shape.columns();
         if columns != wanted {
             return Err(format!("row images of {columns} columns, the table has {wanted}"));
         }
@@ -96,45 +100,24 @@ impl TablePlan {
         Ok(())
     }
 
-    /// Decodes one row image into the writer's open row.
+    /// Decodes the block of images that begins at `at` and appends its values. Returns where the next block begins.
     ///
     /// # Errors
-    /// If the image does not fit the plan; the open row is then incomplete and dropped by the writer.
-    #[inline]
-    pub(super) fn append_image(
+    /// If an image does not fit the plan; some columns have more values than others then.
+    pub(super) fn append_block(
         &self,
-        r: &mut Reader<'_>,
-        present: &[u8],
-        full: bool,
-        out: &mut TableWriter,
-    ) -> Parsed<Image> {
-        let all = self.columns.len() + if self.versioned { 2 } else { 0 };
-        let in_image = if full { all } else { (0..all).filter(|i| bit(present, *i)).count() };
-        let nulls = r.bytes(in_image.div_ceil(8))?;
-        let mut at = 0;
-        let (builders, scratch) = out.parts();
+        data: &[u8],
+        at: usize,
+        kinds: &[Present<'_>],
+        block: &mut Block,
+        (builders, scratch): (&mut [ColumnBuilder], &mut String),
+    ) -> Parsed<usize> {
+        let end = block.locate(&self.shape, &self.def, data, at, kinds)?;
         for (i, (plan, builder)) in self.columns.iter().zip(builders).enumerate() {
-            if !full && !bit(present, i) {
-                builder.append_null();
-                continue;
-            }
-            if bit(nulls, at) {
-                if !plan.nullable() {
-                    return Err(null_refused(&self.def.columns[i]));
-                }
-                builder.append_null();
-            } else {
-                plan.append(r, builder, scratch)
-                    .map_err(|e| Malformed::new(format!("column {}: {}", self.def.columns[i].name, e.0)))?;
-            }
-            at += 1;
+            plan.append(block.column(data, i), builder, scratch)
+                .map_err(|e| Malformed::new(format!("column {}: {}", self.def.columns[i].name, e.0)))?;
         }
-        if !self.versioned {
-            return Ok(Image::Current);
-        }
-        r.bytes(PERIOD_BYTES)?;
-        let row_end = r.bytes(PERIOD_BYTES)?;
-        Ok(if ENDS.contains(&row_end) { Image::Current } else { Image::History })
+        Ok(end)
     }
 }
 
@@ -144,18 +127,6 @@ fn unknown_charset<'a>(map: &TableMap, def: &'a TableDef) -> Option<&'a str> {
     let mut columns = def.columns.iter().zip(&map.collations);
     columns.find(|(c, logged)| logged.is_none() && unknown(c)).map(|(c, _)| c.name.as_str())
 }
-
-/// What an image of a system-versioned table is of. Images of other tables are `Current`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Image {
-    Current,
-    History,
-}
-
-/// Bytes of a TIMESTAMP(6).
-const PERIOD_BYTES: usize = 7;
-/// `row_end` of current rows: the last moment that a TIMESTAMP(6) reaches, before and since MariaDB 11.5.
-const ENDS: [&[u8]; 2] = [&[0x7f, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f]];
 
 /// True if the bin log has two more columns than the table, and they are MariaDB's implicit period.
 fn has_implicit_period(map: &TableMap, def: &TableDef) -> bool {

@@ -11,14 +11,15 @@ fn reader(hex: &str) -> Vec<u8> {
 
 #[test]
 fn decimals() {
-    let narrow = |hex: &str, p, s| decimal::narrow(&mut Reader::new(&reader(hex)), p, s).expect(hex);
+    let narrow =
+        |hex: &str, p, s| decimal::narrow(&mut Reader::new(&reader(hex)), decimal::Form::new(p, s)).expect(hex);
     // -1234567890.1234 as decimal(14,4), the example in the server's source
     assert_eq!(narrow("7ef204c72dfb2d", 14, 4), -12_345_678_901_234);
     assert_eq!(narrow("810dfb38d204d2", 14, 4), 12_345_678_901_234);
     assert_eq!(narrow("80", 1, 0), 0);
     assert_eq!(decimal::json_text(&reader("02018000")), Ok("0.0".to_owned()));
     assert_eq!(decimal::json_text(&reader("02017efe")), Ok("-1.1".to_owned()));
-    assert!(decimal::narrow(&mut Reader::new(&reader("ff")), 1, 0).is_err(), "127 is no digit");
+    assert!(decimal::narrow(&mut Reader::new(&reader("ff")), decimal::Form::new(1, 0)).is_err(), "127 is no digit");
 }
 
 #[test]

@@ -7,10 +7,11 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use tidelake_core::{ChangeBatch, CommitSeq, Result, RowOp, TableDef};
 
+use super::block::{Block, Present};
 use super::builder::ColumnBuilder;
-use super::plan::{Image, TablePlan};
-use super::{RowsEvent, RowsKind, bit};
-use crate::mysql::reader::{Malformed, Parsed, Reader};
+use super::plan::TablePlan;
+use super::{RowsEvent, RowsKind};
+use crate::mysql::reader::Parsed;
 
 /// Rows after which a batch is handed over.
 pub const MAX_ROWS: usize = 64 * 1024;
@@ -26,6 +27,7 @@ pub struct TableWriter {
     schema: SchemaRef,
     builders: Vec<ColumnBuilder>,
     scratch: String,
+    block: Block,
     seqs: Vec<CommitSeq>,
     ops: Vec<RowOp>,
     /// Images that are no rows of the replica (history), by index.
@@ -46,6 +48,7 @@ impl TableWriter {
             schema,
             builders,
             scratch: String::new(),
+            block: Block::default(),
             seqs: Vec::new(),
             ops: Vec::new(),
             dropped: Vec::new(),
@@ -71,14 +74,10 @@ impl TableWriter {
         self.ops.len() >= MAX_ROWS || self.bytes >= MAX_BYTES
     }
 
-    pub(super) fn parts(&mut self) -> (&mut [ColumnBuilder], &mut String) {
-        (&mut self.builders, &mut self.scratch)
-    }
-
     /// Appends all rows of an event. Calls `full` whenever the batch should be handed over.
     ///
     /// # Errors
-    /// The reason why the table must stop; whole rows before the damaged one stay.
+    /// The reason why the table must stop; whole blocks of rows before the damaged one stay.
     pub fn append_rows(
         &mut self,
         event: &RowsEvent<'_>,
@@ -89,15 +88,16 @@ impl TableWriter {
     ) -> Result<(), String> {
         plan.check_image(event.columns, event.present, event.kind == RowsKind::Write)?;
         plan.check_image(event.columns, event.present_after, event.kind != RowsKind::Delete)?;
-        let mut r = Reader::new(&event.rows);
-        let first = if event.kind == RowsKind::Write { ops.1 } else { ops.0 };
-        let before_full = (0..event.columns).all(|i| bit(event.present, i));
-        let after_full = (0..event.columns).all(|i| bit(event.present_after, i));
-        while !r.is_empty() {
-            self.append_row(&mut r, plan, (event.present, before_full), seq, first).map_err(|e| e.0)?;
-            if event.kind == RowsKind::Update {
-                self.append_row(&mut r, plan, (event.present_after, after_full), seq, ops.1).map_err(|e| e.0)?;
-            }
+        let before = (Present::new(event.present, event.columns), ops.0);
+        let after = (Present::new(event.present_after, event.columns), ops.1);
+        let (kinds, ops) = match event.kind {
+            RowsKind::Write => (&[after.0][..], &[after.1][..]),
+            RowsKind::Update => (&[before.0, after.0][..], &[before.1, after.1][..]),
+            RowsKind::Delete => (&[before.0][..], &[before.1][..]),
+        };
+        let mut at = 0;
+        while at < event.rows.len() {
+            at = self.append_block(&event.rows, at, plan, kinds, seq, ops).map_err(|e| e.0)?;
             if self.is_full()
                 && let Some(batch) = self.finish().map_err(|e| e.to_string())?
             {
@@ -107,37 +107,36 @@ impl TableWriter {
         Ok(())
     }
 
-    #[inline]
-    fn append_row(
+    /// Appends one block, whole or not at all.
+    fn append_block(
         &mut self,
-        r: &mut Reader<'_>,
+        data: &[u8],
+        at: usize,
         plan: &TablePlan,
-        (present, full): (&[u8], bool),
+        kinds: &[Present<'_>],
         seq: CommitSeq,
-        op: RowOp,
-    ) -> Parsed<()> {
-        let before = r.rest().len();
-        let content = plan.append_image(r, present, full, self)?;
-        let image = before - r.rest().len();
-        if image == 0 {
-            return Err(Malformed::because("row image without a byte"));
-        }
-        if content == Image::History {
-            self.dropped.push(self.ops.len());
-        }
-        self.bytes += image + 16 * self.builders.len();
-        self.seqs.push(seq);
-        self.ops.push(op);
-        Ok(())
+        ops: &[RowOp],
+    ) -> Parsed<usize> {
+        let rows = self.ops.len();
+        let parts = (&mut self.builders[..], &mut self.scratch);
+        let end = plan.append_block(data, at, kinds, &mut self.block, parts).inspect_err(|_| {
+            self.builders.iter_mut().for_each(|b| b.truncate(rows));
+        })?;
+        let images = self.block.images();
+        self.dropped.extend(self.block.history().iter().map(|image| rows + image));
+        self.bytes += (end - at) + 16 * self.builders.len() * images;
+        self.seqs.resize(rows + images, seq);
+        self.ops.extend(ops.iter().copied().cycle().take(images));
+        Ok(end)
     }
 
-    /// Takes the batch; `None` if it is empty. A row that could not be decoded to its end is dropped.
+    /// Takes the batch; `None` if it is empty.
     ///
     /// # Errors
     /// If the columns do not form a batch.
     pub fn finish(&mut self) -> Result<Option<ChangeBatch>> {
         let rows = self.ops.len();
-        let columns: Vec<ArrayRef> = self.builders.iter_mut().map(|b| b.finish().slice(0, rows)).collect();
+        let columns: Vec<ArrayRef> = self.builders.iter_mut().map(ColumnBuilder::finish).collect::<Result<_>>()?;
         self.bytes = 0;
         let (mut seqs, mut ops) = (std::mem::take(&mut self.seqs), std::mem::take(&mut self.ops));
         let dropped = std::mem::take(&mut self.dropped);

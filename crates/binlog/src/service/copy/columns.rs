@@ -5,12 +5,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use arrow::array::{ArrayRef, FixedSizeBinaryBuilder, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{SchemaRef, i256};
 use tidelake_core::types::{arrow as arrow_types, temporal};
 use tidelake_core::{ColumnDef, Error, Result, TableDef, TypeKind, UpstreamType};
 
-use crate::mysql::rows::builder::ColumnBuilder;
+use crate::mysql::rows::builder::{ColumnBuilder, FixedBytes};
 use crate::mysql::rows::charset::Charset;
 
 /// Collects rows of one table version.
@@ -69,7 +69,7 @@ impl RowBuilder {
     /// If a column that is NOT NULL has a NULL.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         (self.rows, self.bytes) = (0, 0);
-        let arrays = self.columns.iter_mut().map(|c| c.builder.finish()).collect::<Vec<ArrayRef>>();
+        let arrays = self.columns.iter_mut().map(|c| c.builder.finish()).collect::<Result<Vec<ArrayRef>>>()?;
         RecordBatch::try_new(self.schema.clone(), arrays)
             .map_err(|e| Error::corrupt("rows of the initial copy", e.to_string()))
     }
@@ -190,12 +190,12 @@ fn unscaled(ty: &UpstreamType, cell: &[u8]) -> Option<String> {
     (fraction.len() == usize::from(ty.scale.unwrap_or(0))).then(|| format!("{whole}{fraction}"))
 }
 
-fn fixed(b: &mut FixedSizeBinaryBuilder, kind: TypeKind, cell: &[u8]) -> Option<()> {
+fn fixed(b: &mut FixedBytes, kind: TypeKind, cell: &[u8]) -> Option<()> {
     let text = std::str::from_utf8(cell).ok()?;
     match kind {
-        TypeKind::Inet4 => b.append_value(text.parse::<Ipv4Addr>().ok()?.octets()).ok(),
-        TypeKind::Inet6 => b.append_value(text.parse::<Ipv6Addr>().ok()?.octets()).ok(),
-        _ => b.append_value(uuid(text)?).ok(),
+        TypeKind::Inet4 => b.append_value(&text.parse::<Ipv4Addr>().ok()?.octets()).ok(),
+        TypeKind::Inet6 => b.append_value(&text.parse::<Ipv6Addr>().ok()?.octets()).ok(),
+        _ => b.append_value(&uuid(text)?).ok(),
     }
 }
 

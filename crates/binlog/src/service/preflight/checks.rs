@@ -58,7 +58,7 @@ pub(super) struct Settings(HashMap<String, String>);
 impl Settings {
     pub async fn read(connector: &Connector, conn: &mut Conn) -> Result<Settings> {
         const ASK: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', \
-            'binlog_row_metadata', 'binlog_checksum', 'binlog_row_value_options', 'expire_logs_days', \
+            'binlog_row_metadata', 'binlog_checksum', 'expire_logs_days', \
             'binlog_expire_logs_seconds', 'server_id', 'log_slave_updates', 'log_replica_updates', 'gtid_slave_pos', \
             'lower_case_table_names')";
         let rows: Vec<Row> = conn.query(ASK).await.map_err(|e| connector.error("ask for the settings", &e))?;
@@ -82,7 +82,6 @@ impl Settings {
         findings.push(self.row_metadata());
         findings.push(self.retention());
         findings.extend(self.checksum());
-        findings.extend(self.row_value_options());
         findings.extend(self.replica_of_another(flavor));
         findings.extend(self.names_of_tables());
         findings
@@ -171,15 +170,6 @@ impl Settings {
                 "SET GLOBAL binlog_checksum = 'CRC32'; and binlog_checksum = CRC32 below [mysqld]",
             )
         })
-    }
-
-    fn row_value_options(&self) -> Option<Finding> {
-        let value = self.get("binlog_row_value_options").filter(|v| !v.is_empty())?;
-        Some(Finding::error(
-            format!("binlog_row_value_options is {value}"),
-            "a row event must hold the whole row before and after its change, JSON columns included",
-            "SET GLOBAL binlog_row_value_options = ''; and the same below [mysqld]",
-        ))
     }
 
     fn replica_of_another(&self, flavor: ServerFlavor) -> Option<Finding> {

@@ -144,7 +144,8 @@ impl FeedWriter {
     /// Takes the batch; `None` if it is empty.
     pub(super) fn finish(&mut self) -> Result<Option<ChangeBatch>> {
         let rows = self.ops.len();
-        let columns: Vec<ArrayRef> = self.builders.iter_mut().map(|b| b.finish().slice(0, rows)).collect();
+        let columns: Vec<ArrayRef> =
+            self.builders.iter_mut().map(|b| Ok(b.finish()?.slice(0, rows))).collect::<Result<_>>()?;
         self.bytes = 0;
         let (seqs, ops) = (std::mem::take(&mut self.seqs), std::mem::take(&mut self.ops));
         if rows == 0 {
