@@ -38,9 +38,18 @@ pub fn plain_update(body: &[u8], map: &TableMap, table_id_len: u8) -> Parsed<Vec
         }
         let json = map.columns.iter().filter(|c| matches!(c, WireType::Json { .. })).count();
         let partial = if options == PARTIAL_JSON { r.bytes(json.div_ceil(8))? } else { &[] };
-        image(&mut r, map, after, Some((partial, &old)), &mut out)?;
+        image(&mut r, map, after, Some(Changes { partial, old: &old }), &mut out)?;
     }
     Ok(out)
+}
+
+/// What an image of partial values needs to be whole.
+#[derive(Clone, Copy)]
+struct Changes<'c> {
+    /// Bit *i*: the value of JSON column *i* is partial.
+    partial: &'c [u8],
+    /// The JSON values before.
+    old: &'c [Option<&'c [u8]>],
 }
 
 /// Copies an image, with whole values in place of partial ones. Returns its JSON values, one of every JSON column.
@@ -48,7 +57,7 @@ fn image<'a>(
     r: &mut Reader<'a>,
     map: &TableMap,
     present: &[u8],
-    changes: Option<(&[u8], &[Option<&[u8]>])>,
+    changes: Option<Changes<'_>>,
     out: &mut Vec<u8>,
 ) -> Parsed<Vec<Option<&'a [u8]>>> {
     let in_image = (0..map.columns.len()).filter(|i| bit(present, *i)).count();
@@ -73,8 +82,8 @@ fn image<'a>(
                 r.bytes(n as usize)?
             }
         };
-        let old =
-            changes.filter(|(partial, _)| is_json && bit(partial, values.len())).map(|(_, old)| old.get(values.len()));
+        let partial = changes.filter(|changes| is_json && bit(changes.partial, values.len()));
+        let old = partial.map(|changes| changes.old.get(values.len()));
         if is_json {
             values.push(Some(value));
         }
