@@ -286,7 +286,7 @@ impl TransactionGrouper {
             T::MARIADB_QUERY_COMPRESSED => self.on_query(header, body, QueryForm::Compressed, start, sink),
             T::EXECUTE_LOAD_QUERY => self.on_statement(header, body, start, sink),
             T::XID => self.on_xid(header, sink),
-            T::XA_PREPARE => self.on_xa_prepare(header, body, sink),
+            T::XA_PREPARE => self.on_xa_prepare(header, body, start, sink),
             T::TRANSACTION_PAYLOAD => self.on_payload(header, body, start, sink),
             T::TABLE_MAP => self.on_row_event(header, body, start, sink),
             kind if kind.is_rows() => self.on_row_event(header, body, start, sink),
@@ -339,8 +339,18 @@ impl TransactionGrouper {
             return Ok(());
         }
         let mut r = Reader::new(body);
-        self.offset = r.u64().map_err(|e| self.corrupt(e))?;
+        let pos = r.u64().map_err(|e| self.corrupt(e))?;
         let file = String::from_utf8_lossy(r.rest());
+        // RESET MASTER does not end connections: the stream goes on with the first file, and with GTIDs that were there
+        if !self.file.is_empty() && (file_number(&file), pos) < (file_number(&self.file), self.offset) {
+            return Err(Error::Invalid(format!(
+                "the upstream's bin log begins again at {file}:{pos}, but Tidelake read up to {}:{}; the server was reset, \
+                 restored or replaced. The replica cannot continue from here: stop Tidelake, move its data directory away \
+                 and start again, so that the tables are copied anew",
+                self.file, self.offset
+            )));
+        }
+        self.offset = pos;
         if file != self.file.as_str() {
             // its own format description comes next
             (self.file, self.born) = (file.into_owned(), 0);
@@ -569,7 +579,7 @@ impl TransactionGrouper {
             // the PREPARE may follow outside of the payload
             return if xa { Ok(()) } else { self.close(header.timestamp, true, sink) };
         };
-        self.on_xa_prepare(header, &prepare, sink)
+        self.on_xa_prepare(header, &prepare, start, sink)
     }
 
     fn payload_is_xa(&self, body: &[u8]) -> Parsed<bool> {
@@ -582,7 +592,13 @@ impl TransactionGrouper {
         Ok(classify(&query.sql) == Statement::XaStart)
     }
 
-    fn on_xa_prepare(&mut self, header: EventHeader, body: &[u8], sink: &mut dyn TransactionSink) -> Result<()> {
+    fn on_xa_prepare(
+        &mut self,
+        header: EventHeader,
+        body: &[u8],
+        start: u64,
+        sink: &mut dyn TransactionSink,
+    ) -> Result<()> {
         let fields = || -> Parsed<(bool, String)> {
             let mut r = Reader::new(body);
             let one_phase = r.u8()? != 0;
@@ -591,9 +607,11 @@ impl TransactionGrouper {
             Ok((one_phase, xid_key(global, branch, i64::from(format))))
         };
         let (one_phase, xid) = fields().map_err(|e| self.corrupt(e))?;
-        if !matches!(self.state, State::Open(..)) {
+        if self.is_outside() {
             return Err(self.corrupt(Malformed::because("XA PREPARE outside of a transaction")));
         }
+        // one that changed no table which can roll back comes right behind its GTID
+        self.open(Ending::XaPrepare, start, sink)?;
         if one_phase {
             return self.close(header.timestamp, true, sink);
         }
