@@ -30,6 +30,7 @@ mod network;
 mod schema_changes;
 mod shutdown;
 mod sweep;
+mod tidb;
 mod upstream;
 mod verify;
 mod wishes;

@@ -113,7 +113,8 @@ mod tests {
     fn offsets_and_names() {
         assert_eq!(Zone::parse("+02:30"), Some(Zone::Fixed(9000)));
         assert_eq!(Zone::parse("-11:00"), Some(Zone::Fixed(-39600)));
-        assert_eq!(Zone::parse("system"), Some(UTC));
+        assert_eq!(Zone::of_session("system", Zone::Fixed(3600)), Some(Zone::Fixed(3600)));
+        assert_eq!(Zone::parse("utc"), Some(UTC));
         assert_eq!(Zone::parse("europe/berlin"), Some(Zone::Named(Tz::Europe__Berlin)));
         assert_eq!((Zone::parse("+15:00"), Zone::parse("Atlantis"), Zone::parse("+1")), (None, None, None));
     }
