@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::seq::{ColumnId, TableId};
-use crate::types::{UpstreamType, arrow as arrow_types};
+use crate::types::{TypeKind, UpstreamType, arrow as arrow_types};
 use crate::value::CellValue;
 
 /// Database and table, spelled as upstream spells them.
@@ -163,6 +163,13 @@ impl TableDef {
             comment: String::new(),
             next_column: ColumnId(next),
         }
+    }
+
+    /// Stands for a table of which nothing but the name is known: it is stopped.
+    #[must_use]
+    pub fn unknown(name: TableName) -> TableDef {
+        let column = ColumnDef::new(1, "unknown", UpstreamType::new(TypeKind::LongBlob)).nullable();
+        TableDef::new(name, vec![column], &[])
     }
 
     /// The Arrow schema rows of this version have: one field per column, in order.

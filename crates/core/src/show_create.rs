@@ -43,6 +43,7 @@ pub fn column_type_sql(ty: &UpstreamType, flavor: ServerFlavor) -> String {
             Some(scale) => format!("{name}({},{scale})", ty.precision),
             None => name.to_owned(),
         },
+        K::Year if ty.length == 2 => "year(2)".to_owned(),
         K::Year if flavor != ServerFlavor::MySql || ty.length == 4 => "year(4)".to_owned(),
         K::Time | K::DateTime | K::Timestamp => sized(name, u32::from(ty.fsp)),
         K::Char | K::VarChar | K::Binary | K::VarBinary | K::Bit | K::Vector => format!("{name}({})", ty.length),

@@ -126,10 +126,17 @@ impl Copies<'_> {
     }
 
     fn stop(&mut self, seq: CommitSeq, name: &TableName, reason: String, steps: &mut Steps<'_>) -> Result<()> {
-        let Some(entry) = self.catalog.visible(name) else { return Ok(()) };
+        if let Some(copying) = self.catalog.copying(name).map(|e| e.def.id) {
+            self.change(seq, SchemaChange::DropTable(copying), steps)?;
+        }
+        tracing::error!(table = %name, position = %self.position, reason, "table stopped");
         let state = TableState::Stopped { reason, at: self.position.clone() };
-        let table = entry.def.id;
-        self.change(seq, SchemaChange::SetState { table, state }, steps)
+        if let Some(table) = self.catalog.visible(name).map(|e| e.def.id) {
+            return self.change(seq, SchemaChange::SetState { table, state }, steps);
+        }
+        let mut def = TableDef::unknown(name.clone());
+        def.id = self.catalog.next_table;
+        self.change(seq, SchemaChange::CreateTable { def: Box::new(def), state }, steps)
     }
 
     fn drop_table(&mut self, seq: CommitSeq, name: &TableName, steps: &mut Steps<'_>) -> Result<()> {

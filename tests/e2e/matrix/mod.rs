@@ -36,6 +36,7 @@ const SCENARIOS: &[&str] = &[
     "noise",
     "images",
     "large",
+    "odd_tables",
 ];
 
 fn sql_of(scenario: &str) -> String {

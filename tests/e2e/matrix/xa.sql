@@ -29,7 +29,14 @@ USE xa; ALTER TABLE x ADD COLUMN z INT DEFAULT 4, ADD COLUMN zz INT DEFAULT 5; A
 --# all
 USE xa;
 XA START 'x0'; INSERT INTO x VALUES (3,'one-phase'); XA END 'x0'; XA COMMIT 'x0' ONE PHASE;
+--# only mariadb
+-- nothing but a table that cannot roll back, and nothing at all
+USE xa; CREATE TABLE plain (id INT PRIMARY KEY) ENGINE=MyISAM;
+XA START 'xp'; INSERT INTO plain VALUES (1); XA END 'xp'; XA PREPARE 'xp'; XA ROLLBACK 'xp';
+XA START 'xq'; INSERT INTO plain VALUES (2); XA END 'xq'; XA PREPARE 'xq'; XA COMMIT 'xq';
+XA START 'xr'; SELECT * FROM plain; XA END 'xr'; XA PREPARE 'xr'; XA COMMIT 'xr';
 --# not mysql-old
+USE xa;
 XA START 'x1'; INSERT INTO x VALUES (1,'xa-commit'); XA END 'x1'; XA PREPARE 'x1'; XA COMMIT 'x1';
 XA START 'x2','bq',7; INSERT INTO x VALUES (2,'xa-rollback'); XA END 'x2','bq',7; XA PREPARE 'x2','bq',7; XA ROLLBACK 'x2','bq',7;
 XA START 'x4'; INSERT INTO x VALUES (4,'prepared, later commit'); XA END 'x4'; XA PREPARE 'x4';

@@ -9,7 +9,7 @@ use super::ast::{AlterAction, ColumnSpec, DefaultSpec, KeyKind, Place, TableOpti
 use super::charset::max_bytes;
 use super::resolve::Resolver;
 use super::token::{MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
-use super::{keys, literal, type_change};
+use super::{engines, keys, literal, type_change};
 
 /// What the clauses of one statement come to.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub(super) enum Altered {
 /// then new columns and those with FIRST or AFTER go to theirs.
 pub(super) fn altered(def: &TableDef, actions: &[AlterAction], context: &DdlContext<'_>) -> Altered {
     let resolver = Resolver { flavor: context.flavor, session: context.session, shown: false };
-    let mut work = Work { def: def.clone(), context, resolver };
+    let ignore = actions.contains(&AlterAction::Ignore);
+    let mut work = Work { def: def.clone(), context, resolver, ignore, engine_before: def.engine.clone() };
     // A change of the default charset holds for columns added by the same statement.
     for action in actions {
         if let AlterAction::Options(options) = action {
@@ -46,10 +47,16 @@ struct Work<'a> {
     def: TableDef,
     context: &'a DdlContext<'a>,
     resolver: Resolver<'a>,
+    /// See [`AlterAction::Ignore`].
+    ignore: bool,
+    engine_before: String,
 }
 
 impl Work<'_> {
     fn strict(&self) -> bool {
+        if self.ignore {
+            return false;
+        }
         let transactional = self.def.engine.eq_ignore_ascii_case("InnoDB") || self.def.engine.is_empty();
         self.context.sql_mode & MODE_STRICT_ALL_TABLES != 0
             || (transactional && self.context.sql_mode & MODE_STRICT_TRANS_TABLES != 0)
@@ -269,6 +276,9 @@ impl Work<'_> {
                 self.def.columns[at].invisible = *invisible;
             }
             AlterAction::AddKey(key) if key.kind == KeyKind::Primary => return self.add_primary(key),
+            AlterAction::AddKey(key) if self.ignore && key.kind == KeyKind::Unique => {
+                return Err(Stop("rows that a new unique key does not allow were removed".into()));
+            }
             AlterAction::AddKey(key) => self.add_key(key),
             AlterAction::AddConstraint(constraint) => {
                 let primary: Vec<String> = if self.def.key_is_primary {
@@ -299,12 +309,13 @@ impl Work<'_> {
                 self.convert(charset.as_deref(), collation.as_deref())?;
             }
             AlterAction::Rows { what, .. } => return Err(Stop(what.clone())),
+            AlterAction::Options(options) => return self.check_engine(options.engine.as_deref()),
             AlterAction::AddColumn { .. }
             | AlterAction::ChangeColumn { .. }
             | AlterAction::DropColumn { .. }
             | AlterAction::RenameColumn { .. }
             | AlterAction::RenameTable(_)
-            | AlterAction::Options(_)
+            | AlterAction::Ignore
             | AlterAction::Nothing => {}
         }
         Ok(())
@@ -352,6 +363,16 @@ impl Work<'_> {
         if let Some(comment) = &options.comment {
             self.def.comment.clone_from(comment);
         }
+    }
+
+    /// An engine that keeps no rows of its own, before or after.
+    fn check_engine(&self, engine: Option<&str>) -> Step {
+        let Some(engine) = engine else { return Ok(()) };
+        let special = |e: &str| engines::is_blackhole(e) || engines::rows_elsewhere(e).is_some();
+        if self.engine_before.eq_ignore_ascii_case(engine) || !(special(engine) || special(&self.engine_before)) {
+            return Ok(());
+        }
+        Err(Stop(format!("ENGINE={engine} instead of {}", self.engine_before)))
     }
 
     /// CONVERT TO CHARACTER SET: stored text is UTF-8 already, so only types change.

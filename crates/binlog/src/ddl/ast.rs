@@ -14,7 +14,10 @@ pub(super) struct RawName {
 pub(super) enum Statement {
     /// Nothing that the replica follows.
     Ignore,
-    CreateDatabase(String),
+    CreateDatabase {
+        name: String,
+        or_replace: bool,
+    },
     DropDatabase(String),
     CreateTable(Box<CreateTable>),
     AlterTable {
@@ -134,6 +137,15 @@ pub(super) struct KeyPart {
     pub(super) functional: bool,
     pub(super) prefix: Option<u32>,
     pub(super) descending: bool,
+    /// WITHOUT OVERLAPS: not a column but a period.
+    pub(super) period: bool,
+}
+
+impl KeyPart {
+    /// The whole of a column.
+    pub(super) fn of(column: &str) -> KeyPart {
+        KeyPart { column: column.to_owned(), functional: false, prefix: None, descending: false, period: false }
+    }
 }
 
 /// A constraint that is no key: CHECK, FOREIGN KEY, PERIOD FOR.
@@ -213,6 +225,8 @@ pub(super) enum AlterAction {
         collation: Option<String>,
     },
     Options(Box<TableOptions>),
+    /// ALTER IGNORE: values that do not fit are cut, rows with a key that is there already go.
+    Ignore,
     /// Changes rows in a way that only upstream knows; other tables it touches.
     Rows {
         what: String,

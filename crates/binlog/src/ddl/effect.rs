@@ -8,12 +8,12 @@ use super::alter::{Altered, altered};
 use super::ast::{AlterAction, CreateTable, RawName, Statement};
 use super::foreign;
 use super::resolve::Resolver;
-use super::{DdlContext, DdlOutcome, VERSIONED};
+use super::{DdlContext, DdlOutcome, VERSIONED, engines};
 
 /// Tables a statement names, the one it is about first.
 pub(super) fn names_of(statement: &Statement) -> Vec<RawName> {
     match statement {
-        Statement::Ignore | Statement::CreateDatabase(_) | Statement::DropDatabase(_) => Vec::new(),
+        Statement::Ignore | Statement::CreateDatabase { .. } | Statement::DropDatabase(_) => Vec::new(),
         Statement::CreateTable(create) => vec![create.name.clone()],
         Statement::AlterTable { name, .. } | Statement::Truncate(name) => vec![name.clone()],
         Statement::DropTables(names) => names.clone(),
@@ -58,7 +58,12 @@ impl<'a> Effect<'a> {
         }
         match statement {
             Statement::Ignore => {}
-            Statement::CreateDatabase(name) => self.create_database(name),
+            Statement::CreateDatabase { name, or_replace } => {
+                if *or_replace {
+                    self.drop_database(name);
+                }
+                self.create_database(name, *or_replace);
+            }
             Statement::DropDatabase(name) => self.drop_database(name),
             Statement::CreateTable(create) => self.create_table(create),
             Statement::AlterTable { name, actions } => self.alter_table(name, actions),
@@ -104,9 +109,9 @@ impl<'a> Effect<'a> {
         }
     }
 
-    fn create_database(&mut self, name: &str) {
+    fn create_database(&mut self, name: &str, replaced: bool) {
         let wanted = self.wanted(&TableName::new(name, ""));
-        if wanted && !self.catalog.databases.contains(name) {
+        if wanted && (replaced || !self.catalog.databases.contains(name)) {
             self.changes.push(SchemaChange::CreateDatabase(name.to_owned()));
         }
     }
@@ -127,25 +132,31 @@ impl<'a> Effect<'a> {
         if create.if_not_exists && !create.or_replace && (visible.is_some() || self.catalog.copying(&name).is_some()) {
             return;
         }
+        if self.context.failed && !create.or_replace {
+            return;
+        }
         self.drop_copying(&name);
         // The table did not exist upstream, or was replaced: an older one here is of the past either way.
         if let Some(id) = visible {
             self.drop_entry(id);
         }
         match self.new_def(create, &name) {
+            // CREATE OR REPLACE has dropped the old one
+            _ if self.context.failed => {}
             Ok(def) => {
-                let state = self.first_state(create);
+                let state = self.first_state(create, &def);
                 self.changes.push(SchemaChange::CreateTable { def: Box::new(def), state });
             }
             Err(reason) => self.resync(name, reason),
         }
     }
 
-    fn first_state(&self, create: &CreateTable) -> TableState {
-        if !create.has_period_columns() {
-            return TableState::Live;
+    fn first_state(&self, create: &CreateTable, def: &TableDef) -> TableState {
+        let versioned = create.has_period_columns().then(|| VERSIONED.to_owned());
+        match versioned.or_else(|| engines::rows_elsewhere(&def.engine)) {
+            Some(reason) => TableState::Stopped { reason, at: self.context.position.clone() },
+            None => TableState::Live,
         }
-        TableState::Stopped { reason: VERSIONED.into(), at: self.context.position.clone() }
     }
 
     fn new_def(&self, create: &CreateTable, name: &TableName) -> Result<TableDef, String> {
@@ -194,8 +205,13 @@ impl<'a> Effect<'a> {
     fn truncate(&mut self, raw: &RawName) {
         let name = self.name(raw);
         self.drop_copying(&name);
-        if let Some(id) = self.catalog.visible(&name).map(|e| e.def.id) {
-            self.changes.push(SchemaChange::Truncate(id));
+        let Some(entry) = self.catalog.visible(&name) else { return };
+        self.changes.push(SchemaChange::Truncate(entry.def.id));
+        if engines::is_merge(&entry.def.engine) {
+            let behind = engines::may_be_behind(&entry.def, self.catalog);
+            for behind in behind.iter().filter_map(|id| self.catalog.tables.get(id)) {
+                self.resync(behind.def.name.clone(), format!("the MERGE table {name} was truncated"));
+            }
         }
     }
 
@@ -300,10 +316,17 @@ impl<'a> Effect<'a> {
     /// Follows the names through the list, then renames once: swaps go over a third name.
     fn rename_tables(&mut self, pairs: &[(RawName, RawName)]) {
         let mut at: BTreeMap<TableName, Option<(TableName, Option<TableId>)>> = BTreeMap::new();
+        let mut given: BTreeMap<TableName, TableName> = BTreeMap::new();
         for (from, to) in pairs {
             let (from, to) = (self.name(from), self.name(to));
             let original =
                 |name: &TableName| self.catalog.visible(name).or_else(|| self.catalog.copying(name)).map(|e| e.def.id);
+            // A name that is given away twice: the first was a temporary table's, and nothing happened to the real one.
+            let gone = at.get(&from).is_some_and(Option::is_none);
+            if let Some(target) = given.insert(from.clone(), to.clone()).filter(|_| gone) {
+                let table = at.remove(&target).flatten();
+                at.insert(from.clone(), table);
+            }
             let table = at.insert(from.clone(), None).unwrap_or_else(|| Some((from.clone(), original(&from))));
             at.insert(to, Some(table.unwrap_or((from, None))));
         }

@@ -109,8 +109,7 @@ pub(super) fn add_foreign_indexes(indexes: &mut Vec<IndexDef>, primary: &[String
 }
 
 fn foreign_index(indexes: &[IndexDef], constraint: &ConstraintSpec, columns: &[String]) -> IndexDef {
-    let part =
-        |c: &String| super::ast::KeyPart { column: c.clone(), functional: false, prefix: None, descending: false };
+    let part = |c: &String| super::ast::KeyPart::of(c);
     let key = KeySpec {
         kind: KeyKind::Plain,
         name: constraint.name.clone(),

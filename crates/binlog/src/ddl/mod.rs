@@ -12,6 +12,7 @@ mod ast;
 mod charset;
 mod cursor;
 mod effect;
+pub(crate) mod engines;
 mod foreign;
 mod keys;
 mod literal;
@@ -55,6 +56,8 @@ pub struct SessionDefaults {
     pub implicit_timestamps: bool,
     /// The session's time zone, seconds east of UTC, if it is known and fixed: for constant TIMESTAMP defaults.
     pub utc_offset_seconds: Option<i32>,
+    /// The charset of text in statements (`character_set_connection`): what a label without a charset has as its bytes.
+    pub literals: Option<String>,
 }
 
 /// Where and how a statement was run.
@@ -67,6 +70,8 @@ pub struct DdlContext<'a> {
     pub sql_mode: u64,
     /// What holds where the statement does not say it.
     pub session: &'a SessionDefaults,
+    /// It ended with an error and is logged all the same, because of what it did before.
+    pub failed: bool,
     /// Right after the statement.
     pub position: &'a SourcePosition,
     /// True for tables that the replica follows. Asked with an empty table name for a whole database.

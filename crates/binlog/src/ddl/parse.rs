@@ -70,7 +70,7 @@ fn create(c: &mut Cursor<'_>, flavor: ServerFlavor, table: &mut Option<RawName>)
     let or_replace = c.eat_all(&["or", "replace"]);
     if c.eat_any(&["database", "schema"]) {
         c.eat_all(&["if", "not", "exists"]);
-        return Ok(Statement::CreateDatabase(c.ident()?));
+        return Ok(Statement::CreateDatabase { name: c.ident()?, or_replace });
     }
     if c.eat("temporary") {
         return Ok(Statement::Ignore);
@@ -123,15 +123,27 @@ fn create_index(c: &mut Cursor<'_>, kind: KeyKind, table: &mut Option<RawName>) 
 }
 
 fn alter(c: &mut Cursor<'_>, flavor: ServerFlavor, table: &mut Option<RawName>) -> Parsed<Statement> {
-    while c.eat_any(&["online", "offline", "ignore"]) {}
+    let mut ignore = false;
+    while c.is_any(&["online", "offline", "ignore"]) {
+        ignore |= c.is("ignore");
+        c.advance();
+    }
     if !c.eat("table") {
         return Ok(Statement::Ignore);
     }
     c.eat_all(&["if", "exists"]);
     let name = c.table_name()?;
     *table = Some(name.clone());
-    let actions = alter_actions(c, flavor)?;
+    let clauses = c.offset();
+    let mut actions = alter_actions(c, flavor)?;
     c.finish()?;
+    if ignore {
+        actions.insert(0, AlterAction::Ignore);
+        // rows that no partition takes go
+        if c.text_since(clauses).to_ascii_lowercase().contains("partition") {
+            actions.push(AlterAction::Rows { what: "IGNORE with partitions".into(), also: Vec::new() });
+        }
+    }
     Ok(Statement::AlterTable { name, actions })
 }
 

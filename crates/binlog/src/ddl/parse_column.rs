@@ -237,11 +237,48 @@ pub(super) fn default_value(c: &mut Cursor<'_>) -> Parsed<DefaultSpec> {
         c.table_name()?;
         return Ok(DefaultSpec::Expression { sql: c.text_since(start).to_owned(), constant: None });
     }
-    c.column_name()?;
-    if c.is_punct(b'(') {
-        c.parenthesised()?;
-    }
+    expression(c)?;
     Ok(DefaultSpec::Expression { sql: c.text_since(start).to_owned(), constant: None })
+}
+
+/// Steps over an expression without parentheses around it: `uuid()`, `@@version`, `CASE WHEN a THEN b END`.
+fn expression(c: &mut Cursor<'_>) -> Parsed<()> {
+    const NEXT: [&str; 22] = [
+        "not",
+        "null",
+        "unique",
+        "primary",
+        "key",
+        "comment",
+        "collate",
+        "check",
+        "constraint",
+        "references",
+        "on",
+        "auto_increment",
+        "generated",
+        "invisible",
+        "visible",
+        "compressed",
+        "with",
+        "without",
+        "first",
+        "after",
+        "column_format",
+        "storage",
+    ];
+    let start = c.offset();
+    while !c.at_end() && !c.is_punct(b',') && !c.is_punct(b')') && !c.is_punct(b';') {
+        if c.offset() > start && c.is_any(&NEXT) {
+            break;
+        }
+        if c.is_punct(b'(') {
+            c.parenthesised()?;
+        } else {
+            c.advance();
+        }
+    }
+    if c.offset() == start { Err(c.error("a default value")) } else { Ok(()) }
 }
 
 fn parenthesised_default(c: &mut Cursor<'_>) -> Parsed<DefaultSpec> {

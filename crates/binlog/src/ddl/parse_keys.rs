@@ -155,7 +155,7 @@ fn key_parts(c: &mut Cursor<'_>) -> Parsed<Vec<KeyPart>> {
     c.expect_punct(b'(')?;
     let mut parts = Vec::new();
     loop {
-        let mut part = KeyPart { column: String::new(), functional: false, prefix: None, descending: false };
+        let mut part = KeyPart::of("");
         if c.is_punct(b'(') {
             part.column = c.parenthesised()?.to_owned();
             part.functional = true;
@@ -172,7 +172,7 @@ fn key_parts(c: &mut Cursor<'_>) -> Parsed<Vec<KeyPart>> {
         } else {
             c.eat("asc");
         }
-        c.eat_all(&["without", "overlaps"]);
+        part.period = c.eat_all(&["without", "overlaps"]);
         parts.push(part);
         if !c.eat_punct(b',') {
             break;
@@ -244,6 +244,9 @@ fn print_part(part: &KeyPart) -> String {
     }
     if part.descending {
         out.push_str(" DESC");
+    }
+    if part.period {
+        out.push_str(" WITHOUT OVERLAPS");
     }
     out
 }

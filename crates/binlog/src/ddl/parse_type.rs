@@ -27,11 +27,26 @@ pub(super) fn column_type(c: &mut Cursor<'_>, name: String, flavor: ServerFlavor
         references: None,
         srid: None,
     };
+    let schema = type_schema(c);
     let Some(word) = c.word() else { return Err(c.error("a column type")) };
-    let word = word.to_ascii_lowercase();
+    let mut word = word.to_ascii_lowercase();
     c.advance();
+    if (schema, word.as_str()) == (Some("oracle_schema"), "date") {
+        word = "datetime".into();
+    }
     known_type(c, &word, flavor, &mut spec)?;
     Ok(spec)
+}
+
+/// MariaDB: `mariadb_schema.date` is the type of that name, whatever the session's `sql_mode` calls so.
+fn type_schema(c: &mut Cursor<'_>) -> Option<&'static str> {
+    let schema = ["mariadb_schema", "oracle_schema", "maxdb_schema"].into_iter().find(|schema| c.is(schema))?;
+    if *c.kind_at(1) != TokenKind::Punct(b'.') {
+        return None;
+    }
+    c.advance();
+    c.advance();
+    Some(schema)
 }
 
 fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut ColumnSpec) -> Parsed<()> {
@@ -64,8 +79,9 @@ fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut C
         "datetime" => temporal(c, K::DateTime, spec),
         "timestamp" => temporal(c, K::Timestamp, spec),
         "year" => {
-            // MySQL 8 dropped the length that older servers print.
-            let length = optional_length(c)?.filter(|n| *n == 4 && flavor == ServerFlavor::MySql);
+            // MySQL 8 dropped the length that older servers print. MariaDB still has years of two digits.
+            let kept = if flavor == ServerFlavor::MySql { 4 } else { 2 };
+            let length = optional_length(c)?.filter(|n| *n == kept);
             spec.ty = UpstreamType::new(K::Year).with_length(length.unwrap_or(0));
             Ok(())
         }

@@ -35,6 +35,18 @@ impl CreateTable {
         })
     }
 
+    /// The keys, with the two columns of a period in place of its name.
+    fn keys_of_columns(&self) -> Vec<KeySpec> {
+        let mut keys = self.keys.clone();
+        for key in &mut keys {
+            if key.parts.iter().any(|part| part.period) {
+                key.parts.retain(|part| !part.period);
+                key.parts.extend(self.period_columns().map(|column| KeyPart::of(column)));
+            }
+        }
+        keys
+    }
+
     /// System versioning with explicit period columns: the key and the row images are other ones then.
     pub(super) fn has_period_columns(&self) -> bool {
         self.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| g.expression.starts_with("ROW"))
@@ -48,7 +60,7 @@ pub(super) fn key_of_column(spec: &ColumnSpec) -> Option<KeySpec> {
         ColumnKey::Primary => KeyKind::Primary,
         ColumnKey::Unique => KeyKind::Unique,
     };
-    let part = KeyPart { column: spec.name.clone(), functional: false, prefix: None, descending: false };
+    let part = KeyPart::of(&spec.name);
     Some(KeySpec { kind, name: None, parts: vec![part], options: String::new(), if_not_exists: false })
 }
 
@@ -81,7 +93,7 @@ impl Resolver<'_> {
         for name in primary.iter().chain(create.period_columns()) {
             columns.iter_mut().filter(|c| c.name.eq_ignore_ascii_case(name)).for_each(|c| c.nullable = false);
         }
-        let (key, key_is_primary) = keys::identity(&columns, &create.keys)?;
+        let (key, key_is_primary) = keys::identity(&columns, &create.keys_of_columns())?;
         let mut indexes = keys::indexes(&columns, &create.keys);
         keys::add_foreign_indexes(&mut indexes, &primary, &create.constraints);
         for constraint in &create.constraints {
@@ -168,6 +180,10 @@ impl Resolver<'_> {
             ty.collation = None;
             return ty;
         }
+        if charset == "binary" {
+            let literals = self.session.literals.as_deref().unwrap_or_default();
+            ty.labels.iter_mut().for_each(|label| *label = bytes_of_label(label, literals));
+        }
         ty.charset = Some(charset);
         ty.collation = Some(collation);
         ty
@@ -205,6 +221,18 @@ fn raw_literal(value: &Literal) -> String {
         }
         Literal::Bits(digits) => format!("b'{digits}'"),
     }
+}
+
+/// A label of ENUM or SET CHARACTER SET binary: the bytes that its text has in the session's charset. Only those of ASCII
+/// are text themselves.
+fn bytes_of_label(label: &str, literals: &str) -> String {
+    let (before, after) = match literals {
+        "ucs2" | "utf16" => (1, 0),
+        "utf16le" => (0, 1),
+        "utf32" => (3, 0),
+        _ => return label.to_owned(),
+    };
+    label.chars().map(|c| format!("{}{c}{}", "\0".repeat(before), "\0".repeat(after))).collect()
 }
 
 /// `(uuid())` -> `uuid()`: MariaDB prints calls without parentheses around them.

@@ -18,6 +18,7 @@ pub(super) fn loss(old: &UpstreamType, new: &UpstreamType, strict: bool) -> Opti
         (K::Enum, K::Enum) | (K::Set, K::Set) => new.labels.starts_with(&old.labels),
         (K::Geometry, K::Geometry) => new.subtype == old.subtype || new.subtype == "geometry",
         (K::Vector, K::Vector) => new.length == old.length,
+        (K::Year, K::Year) => (new.length == 2) == (old.length == 2),
         _ if old.is_text() && new.is_text() => text_fits(old, new, strict),
         _ if is_bytes(old.kind) && is_bytes(new.kind) => bytes_fit(old, new, strict),
         (a, b) => a == b,

@@ -90,7 +90,9 @@ pub(crate) fn to_text(array: &ArrayRef, field: &Field, zone: Zone) -> Result<Str
         }
         Ty::UInt if kind == Some(TypeKind::Year) => {
             let years = cast(array, &DataType::UInt64)?;
-            years.as_primitive::<UInt64Type>().iter().map(|v| v.map(|y| format!("{y:04}"))).collect()
+            let short = upstream.as_ref().is_some_and(|t| t.length == 2);
+            let text = |y: u64| if short { format!("{:02}", y % 100) } else { format!("{y:04}") };
+            years.as_primitive::<UInt64Type>().iter().map(|v| v.map(text)).collect()
         }
         Ty::UInt if kind == Some(TypeKind::Bit) => {
             let bits = array.as_primitive::<UInt64Type>();

@@ -114,6 +114,31 @@ fn charsets_come_from_column_table_or_session() {
 }
 
 #[test]
+fn odd_definitions_of_mariadb_are_read() {
+    let def = create(
+        "CREATE TABLE t (id int, y year(2), d mariadb_schema.date, o oracle_schema.date, v varchar(30) default @@version NOT NULL, \
+         c int default case when 1 then 2 end comment 'x', s date, e date, period for p (s, e), \
+         primary key (id, p without overlaps), unique (v, p without overlaps))",
+        ServerFlavor::MariaDb,
+    );
+    assert_eq!(key_names(&def), ["id", "s", "e"]);
+    let shown = columns(&def, ServerFlavor::MariaDb);
+    assert_eq!(shown[..5], ["id int(11)", "y year(2)?", "d date?", "o datetime?", "v varchar(30)"]);
+    assert_eq!(def.columns[4].default_sql.as_deref(), Some("@@version"));
+    assert_eq!(def.columns[5].comment, "x");
+    assert_eq!(def.indexes[0].sql, "UNIQUE KEY `v` (`v`,`p` WITHOUT OVERLAPS)");
+}
+
+#[test]
+fn a_create_or_replace_that_failed_has_dropped_the_old_table() {
+    let mut upstream = Upstream::with(&["CREATE TABLE a (i int)", "CREATE TABLE b (i int)"]);
+    upstream.failed = true;
+    upstream.run("CREATE TABLE a (i int default zz)");
+    upstream.run("CREATE OR REPLACE TABLE b (i int default zz)");
+    assert!(upstream.has("a") && !upstream.has("b"));
+}
+
+#[test]
 fn mysql_8_defaults_to_its_own_collation() {
     let ty = Upstream { flavor: F::MySql, ..Upstream::new() };
     let mut upstream = ty;
@@ -253,4 +278,13 @@ fn system_versioning_with_columns_of_its_own_is_refused() {
     let upstream = Upstream::with(&[sql]);
     let entry = upstream.catalog.visible(&TableName::new("d", "t")).unwrap();
     assert!(matches!(&entry.state, TableState::Stopped { reason, at } if reason.contains("--tables") && at.major == 1));
+}
+
+#[test]
+fn labels_in_charset_binary_are_the_bytes_of_the_session() {
+    let session = SessionDefaults { literals: Some("utf16".into()), ..SessionDefaults::default() };
+    let sql = "CREATE TABLE t (a enum('x','yz') character set binary, b enum('x'))";
+    let def = parse_create_table(sql, "d", ServerFlavor::MariaDb, &session).unwrap();
+    assert_eq!(def.columns[0].ty.labels, ["\0x", "\0y\0z"]);
+    assert_eq!(def.columns[1].ty.labels, ["x"]);
 }

@@ -24,6 +24,41 @@ fn create_drop_truncate() {
 }
 
 #[test]
+fn a_name_that_is_given_away_twice_was_a_temporary_table_s_first() {
+    let upstream = Upstream::with(&["CREATE TABLE a (i int)", "RENAME TABLE a TO b, a TO c"]);
+    assert!(upstream.has("c") && !upstream.has("a") && !upstream.has("b"));
+}
+
+#[test]
+fn a_database_that_is_replaced_loses_its_tables() {
+    let mut upstream = Upstream::with(&["CREATE TABLE a (i int)", "CREATE OR REPLACE DATABASE d"]);
+    assert!(!upstream.has("a") && upstream.catalog.databases.contains("d"));
+    upstream.run("CREATE TABLE a (k int)");
+    assert_eq!(names(&upstream.table("a")), ["k"]);
+}
+
+#[test]
+fn tables_whose_rows_are_elsewhere_are_stopped() {
+    let mut upstream = Upstream::with(&[
+        "CREATE TABLE a (i int, v varchar(5)) ENGINE=MyISAM",
+        "CREATE TABLE b (i bigint) ENGINE=MyISAM",
+        "CREATE TABLE m (i int, v varchar(5)) ENGINE=MERGE UNION=(a) INSERT_METHOD=LAST",
+        "CREATE TABLE f (i int) ENGINE=FEDERATED CONNECTION='mysql://x/y/z'",
+        "CREATE TABLE h (i int) ENGINE=BLACKHOLE",
+    ]);
+    let state =
+        |upstream: &Upstream, name: &str| upstream.catalog.visible(&TableName::new("d", name)).unwrap().state.clone();
+    for stopped in ["m", "f"] {
+        assert!(matches!(state(&upstream, stopped), TableState::Stopped { .. }), "{stopped}");
+    }
+    assert_eq!(state(&upstream, "h"), TableState::Live);
+    assert_eq!(upstream.resync("CREATE TABLE m2 LIKE m").0, ["d.m2"]);
+    assert_eq!(upstream.resync("TRUNCATE m").0, ["d.a"], "what may be behind it");
+    assert_eq!(upstream.resync("ALTER TABLE b ENGINE=BLACKHOLE").0, ["d.b"]);
+    assert_eq!(upstream.resync("ALTER TABLE h ENGINE=InnoDB").0, ["d.h"]);
+}
+
+#[test]
 fn a_create_of_a_table_that_is_there_replaces_it() {
     let mut upstream = Upstream::with(&["CREATE TABLE a (i int)"]);
     let old = upstream.table("a").id;
@@ -212,6 +247,7 @@ fn an_unreadable_statement_names_its_table_or_none() {
         flavor: ServerFlavor::MariaDb,
         sql_mode: 0,
         session: &upstream.session,
+        failed: false,
         position: &position,
         wanted: &|_| true,
     };

@@ -21,12 +21,20 @@ struct Upstream {
     session: SessionDefaults,
     sql_mode: u64,
     flavor: ServerFlavor,
+    /// See [`DdlContext::failed`].
+    failed: bool,
 }
 
 impl Upstream {
     fn new() -> Upstream {
         let session = SessionDefaults { utc_offset_seconds: Some(0), ..SessionDefaults::default() };
-        Upstream { catalog: Catalog::default(), session, sql_mode: STRICT, flavor: ServerFlavor::MariaDb }
+        Upstream {
+            catalog: Catalog::default(),
+            session,
+            sql_mode: STRICT,
+            flavor: ServerFlavor::MariaDb,
+            failed: false,
+        }
     }
 
     /// With these statements run in database `d`.
@@ -47,6 +55,7 @@ impl Upstream {
             flavor: self.flavor,
             sql_mode: self.sql_mode,
             session: &self.session,
+            failed: self.failed,
             position: &position,
             wanted,
         };

@@ -167,6 +167,10 @@ impl BinlogDecoder {
         })?;
         current.undo.remember(kind, body, &mapped);
         self.stop_children(&event, &mapped, current)?;
+        for behind in mapped.behind.iter() {
+            let reason = format!("{RESYNC} rows were changed through a MERGE table ({})", current.place());
+            self.stop(*behind, reason, current)?;
+        }
         for target in mapped.targets.iter() {
             // an earlier target's stop, or a foreign key on itself, may have stopped this one
             let entry = current.catalog.tables.get(&target.table());

@@ -167,6 +167,7 @@ fn session_of(query: &QueryEvent<'_>, flavor: ServerFlavor) -> SessionDefaults {
         charset_collations,
         implicit_timestamps: query.implicit_timestamps(flavor),
         utc_offset_seconds: query.time_zone.as_deref().and_then(offset_of),
+        literals: query.connection.and_then(collation::charset).map(str::to_owned),
     }
 }
 

@@ -7,7 +7,7 @@ use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableId, Table
 use super::cascade::descendants;
 use super::port::{DdlContext, DdlOutcome};
 use super::sessions::unquoted;
-use super::{BinlogDecoder, Current, UnknownTables};
+use super::{BinlogDecoder, Current};
 use crate::mysql::collation;
 use crate::mysql::query::{QueryEvent, QueryForm};
 use crate::mysql::rows::charset::Charset;
@@ -46,6 +46,7 @@ impl BinlogDecoder {
             flavor: current.flavor(),
             sql_mode: query.sql_mode,
             session: &session,
+            failed: query.error_code != 0,
             position: current.position,
             wanted: &wanted,
         };
@@ -73,8 +74,8 @@ impl BinlogDecoder {
         }
         match current.catalog.visible(name).map(|e| e.def.id) {
             Some(visible) => self.stop(visible, reason, current),
-            None if self.unknown == UnknownTables::Stop => self.create_stopped(name, reason, current),
-            None => Ok(()),
+            // readers shall learn that it exists, and the copy that it is to be brought
+            None => self.create_stopped(name, reason, current),
         }
     }
 
@@ -126,7 +127,8 @@ impl BinlogDecoder {
 
 /// The statement as UTF-8, by the charset of the client that sent it.
 fn text_of(query: &QueryEvent<'_>) -> String {
-    let charset = query.client.and_then(collation::charset).and_then(Charset::named);
+    // swe7 has letters where the server writes quotes and brackets of its own: it reads the bytes, whatever they stand for
+    let charset = query.client.and_then(collation::charset).filter(|c| *c != "swe7").and_then(Charset::named);
     let mut scratch = String::new();
     match charset.map(|c| c.decode(&query.sql, &mut scratch).map(str::to_owned)) {
         Some(Ok(text)) => text,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidelake_core::{Catalog, CommitSeq, Result, RowOp, SchemaChange, SourcePosition, TableDef, TableEntry, TableId};
-use tidelake_core::{ColumnDef, TableName, TableState, TypeKind, UpstreamType};
+use tidelake_core::{TableName, TableState};
 
 use super::cascade::{Cascade, cascades_of};
 use super::{BinlogDecoder, Current, UnknownTables};
+use crate::ddl::engines;
 use crate::mysql::rows::TablePlan;
 use crate::mysql::rows::writer::Ops;
 use crate::mysql::table_map::TableMap;
@@ -46,13 +47,14 @@ enum Role {
     Copying {
         from: (u64, u64),
     },
-    /// Stopped, or copying without a key: rows are left out.
+    /// Stopped, copying without a key, or of an engine that keeps no rows: they are left out.
     Silent,
 }
 
 impl Role {
     fn of(entry: &TableEntry) -> Role {
         match &entry.state {
+            _ if engines::is_blackhole(&entry.def.engine) => Role::Silent,
             TableState::Live => Role::Live,
             TableState::Copying { from, .. } if !entry.def.key.is_empty() => Role::Copying { from: from.order() },
             TableState::Copying { .. } | TableState::Stopped { .. } => Role::Silent,
@@ -65,6 +67,7 @@ struct Kept {
     mark: (TableId, usize),
     candidates: Vec<Candidate>,
     cascades: Arc<[Cascade]>,
+    behind: Arc<[TableId]>,
     /// The last transaction that had this map.
     seq: CommitSeq,
     targets: Arc<[Target]>,
@@ -76,6 +79,8 @@ pub(super) struct Mapped {
     pub(super) targets: Arc<[Target]>,
     /// Foreign keys on this table.
     pub(super) cascades: Arc<[Cascade]>,
+    /// The tables that may be behind it, if it is a MERGE table.
+    pub(super) behind: Arc<[TableId]>,
 }
 
 impl Mapped {
@@ -98,7 +103,8 @@ impl MappedTables {
     /// The map that this transaction had for the table number.
     pub(super) fn of_event(&self, id: u64, seq: CommitSeq) -> Option<Mapped> {
         let kept = self.kept.get(&id).filter(|k| k.seq == seq)?;
-        Some(Mapped { targets: Arc::clone(&kept.targets), cascades: Arc::clone(&kept.cascades) })
+        let (cascades, behind) = (Arc::clone(&kept.cascades), Arc::clone(&kept.behind));
+        Some(Mapped { targets: Arc::clone(&kept.targets), cascades, behind })
     }
 
     /// The body of that map.
@@ -164,6 +170,8 @@ impl BinlogDecoder {
         let candidates = self.resolve(&map, current)?;
         let parent = TableName::new(map.database.as_str(), map.table.as_str());
         let cascades = cascades_of(&parent, current.catalog, current.flavor());
+        let merge = current.catalog.tables.values().find(|e| e.def.name == parent && engines::is_merge(&e.def.engine));
+        let behind = merge.map_or_else(Vec::new, |e| engines::may_be_behind(&e.def, current.catalog));
         if self.maps.kept.len() >= MAX_KEPT {
             let seq = current.seq;
             self.maps.kept.retain(|_, k| k.seq == seq);
@@ -173,6 +181,7 @@ impl BinlogDecoder {
             mark: mark(current.catalog),
             candidates,
             cascades,
+            behind: behind.into(),
             seq: current.seq,
             targets: Arc::new([]),
         };
@@ -222,8 +231,7 @@ impl BinlogDecoder {
 
     /// Puts a table that nobody can read into the catalog, so that its reason is seen.
     pub(super) fn create_stopped(&mut self, name: &TableName, reason: String, current: &mut Current<'_>) -> Result<()> {
-        let unknown = ColumnDef::new(1, "unknown", UpstreamType::new(TypeKind::LongBlob)).nullable();
-        let mut def = TableDef::new(name.clone(), vec![unknown], &[]);
+        let mut def = TableDef::unknown(name.clone());
         def.id = current.catalog.next_table;
         tracing::error!(table = %name, position = %current.position, reason, "table stopped");
         let state = TableState::Stopped { reason, at: current.position.clone() };

@@ -216,4 +216,7 @@ fn wire_and_file_agree() {
     }
     assert_eq!(sink.committed, from_file.committed);
     assert_eq!(grouper.read_from().file, "binlog.000004");
+    // what a server sends to open connections after RESET MASTER
+    let again = grouper.feed(&rotate, &mut sink).expect_err("read before");
+    assert!(matches!(&again, Error::Invalid(why) if why.contains("was reset")), "{again}");
 }

@@ -49,12 +49,15 @@ pub(super) struct Shape {
     nullable: Vec<bool>,
     /// Two more columns follow: MariaDB's implicit period.
     period: bool,
+    /// So many more follow at the end: MariaDB's hashes of unique keys over whole BLOBs, or USING HASH.
+    hashes: usize,
 }
 
 impl Shape {
-    pub(super) fn new(columns: impl Iterator<Item = (Span, bool)>, period: bool) -> Shape {
+    pub(super) fn new(columns: impl Iterator<Item = (Span, bool)>, period: bool, hashes: usize) -> Shape {
         let (spans, nullable): (Vec<Span>, Vec<bool>) = columns.unzip();
-        let mut shape = Shape { relative: Vec::with_capacity(spans.len()), runs: Vec::new(), spans, nullable, period };
+        let (runs, relative) = (Vec::new(), Vec::with_capacity(spans.len()));
+        let mut shape = Shape { relative, runs, spans, nullable, period, hashes };
         let mut run = Run { first: 0, end: 0, bytes: 0, sized: 0 };
         for (i, span) in shape.spans.iter().enumerate() {
             shape.relative.push(run.bytes as u32);
@@ -73,9 +76,9 @@ impl Shape {
         shape
     }
 
-    /// Columns of an image, the period's included.
+    /// Columns of an image, those of the period and the hashes included.
     pub(super) fn columns(&self) -> usize {
-        self.spans.len() + if self.period { 2 } else { 0 }
+        self.spans.len() + if self.period { 2 } else { 0 } + self.hashes
     }
 }
 
@@ -204,7 +207,8 @@ impl Block {
             Some(end) => end,
             None => self.one_by_one(shape, def, data, values, present, nulls)?,
         };
-        if shape.period { self.period(data, end) } else { Ok(end) }
+        let end = if shape.period { self.period(data, end)? } else { end };
+        if shape.hashes > 0 { hashes(shape, data, end, present, nulls) } else { Ok(end) }
     }
 
     /// Every column has a value. `None`: it ends behind the event.
@@ -271,6 +275,18 @@ impl Block {
     }
 }
 
+/// Steps over the hashes at the end of an image. One is NULL where a column of its key is.
+fn hashes(shape: &Shape, data: &[u8], at: usize, present: &Present<'_>, nulls: &[u8]) -> Parsed<usize> {
+    let all = shape.columns();
+    let in_image = (all - shape.hashes..all).filter(|i| bit(present.bits, *i)).count();
+    let valued = (present.count.saturating_sub(in_image)..present.count).filter(|i| !bit(nulls, *i)).count();
+    let bytes = valued * HASH_BYTES;
+    Reader::new(data.get(at..).unwrap_or_default()).bytes(bytes)?;
+    Ok(at + bytes)
+}
+
+/// Bytes of a BIGINT.
+const HASH_BYTES: usize = 8;
 /// Bytes of a TIMESTAMP(6).
 const PERIOD_BYTES: usize = 7;
 /// `row_end` of current rows: the last moment that a TIMESTAMP(6) reaches, before and since MariaDB 11.5.

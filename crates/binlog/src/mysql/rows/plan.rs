@@ -29,8 +29,9 @@ impl TablePlan {
     /// # Errors
     /// The reason why the table must stop.
     pub fn new(map: &TableMap, def: &Arc<TableDef>) -> Result<TablePlan, String> {
-        let versioned = has_implicit_period(map, def);
-        let count = map.columns.len() - if versioned { 2 } else { 0 };
+        let hashes = hash_columns(map, def);
+        let versioned = has_implicit_period(map, def, hashes);
+        let count = map.columns.len() - hashes - if versioned { 2 } else { 0 };
         if count != def.columns.len() {
             return Err(format!(
                 "{RESYNC} the bin log's rows have {count} columns, the replica's table has {}",
@@ -57,7 +58,7 @@ impl TablePlan {
             .zip(&def.columns)
             .map(|(((wire, unsigned), collation), column)| ColumnPlan::new(*wire, *unsigned, *collation, column));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let shape = Shape::new(columns.iter().map(|c| (c.span(), c.nullable())), versioned);
+        let shape = Shape::new(columns.iter().map(|c| (c.span(), c.nullable())), versioned, hashes);
         Ok(TablePlan { def: Arc::clone(def), columns, shape, versioned })
     }
 
@@ -72,10 +73,11 @@ impl TablePlan {
         if columns != wanted {
             return Err(format!("row images of {columns} columns, the table has {wanted}"));
         }
-        if self.versioned && !(bit(present, columns - 1) && bit(present, columns - 2)) {
-            return Err(
-                "{RESYNC} a row image of a system-versioned table without its period: set binlog_row_image=FULL".into(),
-            );
+        let shown = self.columns.len() + if self.versioned { 2 } else { 0 };
+        if self.versioned && !(bit(present, shown - 1) && bit(present, shown - 2)) {
+            return Err(format!(
+                "{RESYNC} a row image of a system-versioned table without its period: set binlog_row_image=FULL"
+            ));
         }
         for (i, column) in self.def.columns.iter().enumerate() {
             if bit(present, i) {
@@ -128,11 +130,23 @@ fn unknown_charset<'a>(map: &TableMap, def: &'a TableDef) -> Option<&'a str> {
     columns.find(|(c, logged)| logged.is_none() && unknown(c)).map(|(c, _)| c.name.as_str())
 }
 
+/// How many columns at the end are hashes of unique keys. Without names in the bin log it is what the table lacks, if its
+/// keys can explain it.
+fn hash_columns(map: &TableMap, def: &TableDef) -> usize {
+    let is_hash = |i: &usize| {
+        let named = map.names.as_ref().is_none_or(|names| names[*i].to_ascii_uppercase().starts_with("DB_ROW_HASH_"));
+        named && map.columns[*i] == WireType::LongLong
+    };
+    let hashes = (def.columns.len()..map.columns.len()).rev().take_while(is_hash).count();
+    let keys = def.indexes.iter().filter(|i| i.unique).count() + usize::from(!def.key.is_empty());
+    if map.names.is_some() || hashes <= keys { hashes } else { 0 }
+}
+
 /// True if the bin log has two more columns than the table, and they are MariaDB's implicit period.
-fn has_implicit_period(map: &TableMap, def: &TableDef) -> bool {
-    let (Some(names), count) = (&map.names, map.columns.len()) else { return false };
+fn has_implicit_period(map: &TableMap, def: &TableDef, hashes: usize) -> bool {
+    let (Some(names), count) = (&map.names, map.columns.len() - hashes) else { return false };
     count == def.columns.len() + 2
-        && map.columns[count - 2..].iter().all(|c| *c == WireType::Timestamp2 { fsp: 6 })
+        && map.columns[count - 2..count].iter().all(|c| *c == WireType::Timestamp2 { fsp: 6 })
         && names[count - 2].eq_ignore_ascii_case("row_start")
         && names[count - 1].eq_ignore_ascii_case("row_end")
 }

@@ -1,9 +1,16 @@
 //! Values at the edges of their types, in the bytes that servers write.
 
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int32Type;
+use tidelake_core::schema::IndexDef;
 use tidelake_core::types::temporal::{TIME_MAX_US, day_number, join_micros, zero_micros};
+use tidelake_core::{ColumnDef, CommitSeq, RowOp, TableDef, TableName, TypeKind, UpstreamType};
 
 use super::charset::Charset;
 use super::*;
+use crate::mysql::table_map::{TableMap, WireType};
 
 fn reader(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect()
@@ -101,4 +108,63 @@ fn charsets() {
     assert_eq!(text("tis620", b"\xa0\xa1"), Ok("\u{fffd}ก".to_owned()));
     assert_eq!(text("armscii8", b"\xa4\xff"), Ok(")'".to_owned()));
     assert_eq!(text("swe7", b"\x7f["), Ok("?Ä".to_owned()));
+}
+
+/// The images of a table (a INT, b BLOB, UNIQUE (b)) of MariaDB, with the hash of `b` behind: the values of `a`.
+fn hashed(versioned: bool, present: u8, images: &str) -> Result<Vec<Option<i32>>, String> {
+    let column = |id, name, kind| ColumnDef::new(id, name, UpstreamType::new(kind)).nullable();
+    let columns = vec![column(1, "a", TypeKind::Int), column(2, "b", TypeKind::Blob)];
+    let mut def = TableDef::new(TableName::new("d", "t"), columns, &[]);
+    let columns = vec!["b".to_owned()];
+    def.indexes = vec![IndexDef { name: "b".into(), unique: true, sql: "UNIQUE KEY `b` (`b`)".into(), columns }];
+    let def = Arc::new(def);
+    let (mut wire, mut names) = (vec![WireType::Long, WireType::Blob { len: 2, compressed: false }], vec!["a", "b"]);
+    if versioned {
+        wire.extend([WireType::Timestamp2 { fsp: 6 }; 2]);
+        names.extend(["row_start", "row_end"]);
+    }
+    wire.push(WireType::LongLong);
+    names.push("DB_ROW_HASH_1");
+    let map = TableMap {
+        id: 1,
+        database: "d".into(),
+        table: "t".into(),
+        unsigned: vec![None; wire.len()],
+        collations: vec![None; wire.len()],
+        columns: wire,
+        tells_collations: false,
+        names: versioned.then(|| names.into_iter().map(str::to_owned).collect()),
+    };
+    let plan = TablePlan::new(&map, &def)?;
+    let event = RowsEvent {
+        table_id: 1,
+        kind: RowsKind::Write,
+        flags: 0,
+        columns: map.columns.len(),
+        present: &[present],
+        present_after: &[present],
+        rows: Cow::Owned(reader(images)),
+    };
+    let mut writer = TableWriter::new(&def).expect("stored types");
+    let ops = (RowOp::Delete, RowOp::Insert);
+    writer.append_rows(&event, &plan, CommitSeq(1), ops, |_| {})?;
+    let batch = writer.finish().expect("a batch").expect("rows");
+    Ok(batch.rows.column(0).as_primitive::<Int32Type>().iter().collect())
+}
+
+#[test]
+fn hashes_of_unique_keys_are_stepped_over() {
+    const HASH: &str = "1122334455667788";
+    // both with a hash, then a NULL in b and so none, then a NULL in a alone
+    let images =
+        format!("f8 01000000 010078 {HASH} fe 02000000 f9 010079 {HASH} f8 04000000 0000 {HASH}").replace(' ', "");
+    assert_eq!(hashed(false, 0xff, &images), Ok(vec![Some(1), Some(2), None, Some(4)]));
+    assert_eq!(hashed(false, 0b011, "fc01000000010078fd010079"), Ok(vec![Some(1), None]), "not in the images");
+    assert!(hashed(false, 0xff, "f80100000001007811223344").is_err(), "cut off");
+    let end = "ffffffff0f423f";
+    let past = "650000000f423f";
+    let images = format!(
+        "e0 01000000 010078 {past} {end} {HASH} f2 02000000 {past} {end} e0 03000000 0000 {past} {past} {HASH}"
+    );
+    assert_eq!(hashed(true, 0xff, &images.replace(' ', "")), Ok(vec![Some(1), Some(2)]), "the third is history");
 }

@@ -127,6 +127,7 @@ fn append(builder: &mut ColumnBuilder, ty: &UpstreamType, cell: &[u8]) -> Option
         B::I64(b) if ty.kind == TypeKind::Time => b.append_value(time_us(cell)?),
         B::I64(b) => b.append_value(number(cell)?),
         B::U8(b) => b.append_value(number(cell)?),
+        B::U16(b) if ty.kind == TypeKind::Year && ty.length == 2 => b.append_value(full_year(number(cell)?)),
         B::U16(b) => b.append_value(number(cell)?),
         B::U32(b) => b.append_value(number(cell)?),
         B::U64(b) if ty.kind == TypeKind::Bit => b.append_value(bits(cell)?),
@@ -147,6 +148,11 @@ fn append(builder: &mut ColumnBuilder, ty: &UpstreamType, cell: &[u8]) -> Option
 
 fn number<N: std::str::FromStr>(cell: &[u8]) -> Option<N> {
     std::str::from_utf8(cell).ok()?.parse().ok()
+}
+
+/// YEAR(2) holds 1970 to 2069 and never shows the century.
+fn full_year(short: u16) -> u16 {
+    if short < 70 { 2000 + short } else { 1900 + short }
 }
 
 fn bits(cell: &[u8]) -> Option<u64> {

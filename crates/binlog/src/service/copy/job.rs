@@ -24,6 +24,7 @@ use super::super::tables::{self, quoted_name};
 use super::cursor::{Cursor, Range};
 use super::snapshot::SnapshotKind;
 use super::wait;
+use crate::ddl::engines;
 
 /// How a copy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +159,9 @@ impl Job {
             let from = history::read_head(&self.shared.connector, conn, server).await?.to_source(0);
             wait::read_up_to(&*self.buffer, &from).await?;
             let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
+            if let Some(reason) = engines::rows_elsewhere(&def.engine) {
+                return Err(Error::Invalid(reason));
+            }
             let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
             let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
             let begun = self.append(record, None).await?;

@@ -38,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LIST_EVERY: Duration = Duration::from_secs(30);
 /// Longest wait before a failed copy is tried again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// So many copies with a lasting error, one after the other, and the table is stopped.
+const LASTING: u32 = 3;
 /// Shortest time between two looks because of a change in the catalog.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -65,7 +67,7 @@ struct Coordinator {
     upstream: Option<(Conn, UpstreamServer)>,
     jobs: JoinSet<Ended>,
     active: HashSet<TableName>,
-    failed: HashMap<TableName, (Backoff, Instant)>,
+    failed: HashMap<TableName, Failures>,
     /// Tables that the catalog was asked to drop.
     dropped: HashSet<TableId>,
     settled: Option<Settled>,
@@ -77,6 +79,15 @@ struct Ended {
     /// A live table was there when it began.
     beside: bool,
     end: Result<JobEnd>,
+}
+
+/// Copies of one table that failed one after the other.
+struct Failures {
+    backoff: Backoff,
+    /// Not tried again before.
+    until: Instant,
+    /// How many of them trying again will not mend, by their look.
+    lasting: u32,
 }
 
 /// What the catalog looked like when nothing was missing.
@@ -124,7 +135,7 @@ impl Coordinator {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.wishes.changed() => self.settled = None,
                 () = unsettled(&self.engine, self.settled.as_ref()) => {}
-                Some(ended) = self.jobs.join_next() => self.job_ended(ended)?,
+                Some(ended) = self.jobs.join_next() => self.job_ended(ended).await?,
             }
         }
     }
@@ -176,7 +187,7 @@ impl Coordinator {
     fn start(&mut self, catalog: &Catalog, missing: Vec<TableName>) {
         self.settled = self.settled.take().filter(|_| missing.is_empty());
         for name in missing {
-            let waits = self.failed.get(&name).is_some_and(|(_, until)| Instant::now() < *until);
+            let waits = self.failed.get(&name).is_some_and(|failures| Instant::now() < failures.until);
             if self.active.len() >= self.shared.options.copy_threads.max(1) {
                 self.shared.note_copy(&name, |_| {});
                 continue;
@@ -200,7 +211,7 @@ impl Coordinator {
         }
     }
 
-    fn job_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<()> {
+    async fn job_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<()> {
         let Ended { name, beside, end } = ended.map_err(|e| Error::Internal(format!("a copy job ended: {e}")))?;
         self.active.remove(&name);
         match end {
@@ -216,9 +227,18 @@ impl Coordinator {
             Err(error) => {
                 tracing::warn!(table = %name, %error, "the initial copy failed, will try again");
                 self.shared.note_problem(Some(&name), Some(error.to_string()));
-                let (backoff, until) =
-                    self.failed.entry(name).or_insert_with(|| (Backoff::new(LONGEST_BACKOFF), Instant::now()));
-                *until = Instant::now() + backoff.next();
+                let failures = self.failed.entry(name.clone()).or_insert_with(|| Failures {
+                    backoff: Backoff::new(LONGEST_BACKOFF),
+                    until: Instant::now(),
+                    lasting: 0,
+                });
+                failures.until = Instant::now() + failures.backoff.next();
+                failures.lasting = if is_lasting(&error) { failures.lasting + 1 } else { 0 };
+                // once may be a schema change in the middle of it
+                if failures.lasting >= LASTING && !beside {
+                    let record = ControlRecord::StopTable { name, reason: format!("cannot be copied: {error}") };
+                    job::append(self.buffer.clone(), record, None).await?;
+                }
             }
         }
         Ok(())
@@ -309,6 +329,11 @@ fn shape(catalog: &Catalog) -> Vec<(u64, u8)> {
         TableState::Stopped { .. } => 2,
     };
     catalog.tables.values().map(|e| (e.def.id.0, kind(&e.state))).collect()
+}
+
+/// Errors that are about what the table is, or about what is in it.
+fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::Invalid(_) | Error::Corrupt { .. } | Error::Unsupported { .. })
 }
 
 /// Errors that trying again cannot mend, because they are not the upstream's.
