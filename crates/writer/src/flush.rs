@@ -86,7 +86,15 @@ impl Flusher {
         metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
         let flusher = self.clone();
         let released = tokio::task::spawn_blocking(move || flusher.release(durable)).await;
-        released.map_err(|e| Error::Internal(format!("releasing the buffer panicked: {e}")))?
+        released.map_err(|e| {
+            // Work that had not begun when the process ended: the next start releases the buffer.
+            let ended = e.is_cancelled();
+            if ended {
+                Error::Closed("the process is ending".into())
+            } else {
+                Error::Internal(format!("releasing the buffer panicked: {e}"))
+            }
+        })?
     }
 
     fn release(&self, durable: CommitSeq) -> Result<()> {
