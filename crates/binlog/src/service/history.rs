@@ -200,6 +200,17 @@ pub(crate) fn verify_not_before(connector: &Connector, head: &SourcePosition, re
     )))
 }
 
+/// MariaDB: true if an event begins or the file ends at this place. Births of files have whole seconds: a server that was reset
+/// within one is told by what stands at the old place.
+async fn is_border(connector: &Connector, conn: &mut Conn, at: &BinlogPosition) -> Result<bool> {
+    const WRONG_OFFSET: u16 = 1220;
+    let sql = format!("SHOW BINLOG EVENTS IN {} FROM {} LIMIT 1", quoted(&at.file), at.pos);
+    match conn.query_drop(sql).await {
+        Err(mysql_async::Error::Server(e)) => Ok(e.code != WRONG_OFFSET),
+        other => other.map(|()| true).map_err(|e| connector.error("look at the bin log's events", &e)),
+    }
+}
+
 async fn verify_gtids(
     connector: &Connector,
     conn: &mut Conn,
@@ -228,8 +239,8 @@ async fn verify_gtids(
              Tidelake read {:?}; the server was reset, restored or replaced. {ADVICE}",
             at.gtid
         ))),
-        // then the file's birth decides, which is compared next
-        None if at.born != 0 => Ok(()),
+        // the server cannot walk to it; then the file's birth decides, which is compared next
+        None if at.born != 0 && is_border(connector, conn, at).await? => Ok(()),
         None => Err(Error::Invalid(format!(
             "{address} has another history than the one that was read before: no event of it ends at {at}; the \
              server was reset, restored or replaced. {ADVICE}"
