@@ -2,7 +2,7 @@
 //!
 //! `RowsEvent` reads the event's frame, `TablePlan` decides once per table version how each column is decoded, and
 //! `TableWriter` collects row images of one table until they are handed over as one `ChangeBatch`. An event is decoded in
-//! blocks of images, in two passes: [`block`] finds where the values are, [`column`] decodes them a column at a time.
+//! blocks of images, in two passes: [`block`] finds where the values are, [`mod@column`] decodes them a column at a time.
 
 pub mod block;
 pub mod builder;
