@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     space: Condvar,
     pub head: watch::Sender<CommitSeq>,
     pub read: watch::Sender<Option<SourcePosition>>,
+    /// Held while both are shown: who read a transaction must not be told that the source has not got there.
+    showing: Mutex<()>,
 }
 
 impl DiskBuffer {
@@ -59,7 +61,13 @@ impl DiskBuffer {
         let head = watch::Sender::new(log.last_seq());
         let read = watch::Sender::new(log.tail.read_position().cloned());
         let buffer = DiskBuffer {
-            shared: Arc::new(Shared { log: Mutex::new(log), space: Condvar::new(), head, read }),
+            shared: Arc::new(Shared {
+                log: Mutex::new(log),
+                space: Condvar::new(),
+                head,
+                read,
+                showing: Mutex::new(()),
+            }),
             limit: options.limit_bytes,
             spill_bytes: options.spill_bytes,
             sync: Mutex::new(()),
@@ -236,7 +244,7 @@ impl Buffer for DiskBuffer {
     }
 
     fn seq_covering(&self, position: &SourcePosition) -> Option<CommitSeq> {
-        if !self.shared.read.borrow().as_ref()?.covers(position) {
+        if !self.shared.has_read(position) {
             return None;
         }
         DiskReader::newest_at(&self.shared, position)
@@ -266,6 +274,7 @@ impl Buffer for DiskBuffer {
 impl Shared {
     /// Shows readers what is durable.
     fn publish(&self, head: CommitSeq, read: Option<SourcePosition>) {
+        let _both = self.showing.lock();
         self.head.send_if_modified(|old| std::mem::replace(old, head.max(*old)) < head);
         self.read.send_if_modified(|old| {
             let Some(read) = read else { return false };
@@ -275,6 +284,12 @@ impl Shared {
             *old = Some(read);
             true
         });
+    }
+
+    /// True if everything up to the position was read and is shown.
+    fn has_read(&self, position: &SourcePosition) -> bool {
+        let _both = self.showing.lock();
+        self.read.borrow().as_ref().is_some_and(|read| read.covers(position))
     }
 }
 

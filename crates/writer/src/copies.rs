@@ -160,6 +160,13 @@ impl Copies<'_> {
     }
 
     fn rescan<'b>(&'b self, at: CommitSeq, read_at: &'b SourcePosition) -> Rescan<'b> {
-        Rescan { buffer: self.buffer, decoders: self.decoders, flusher: self.flusher, read_at, at }
+        Rescan {
+            buffer: self.buffer,
+            decoders: self.decoders,
+            flusher: self.flusher,
+            read_at,
+            at,
+            position: self.position,
+        }
     }
 }

@@ -8,8 +8,8 @@ use arrow::compute::filter_record_batch;
 use tidelake_core::key::KeyEncoder;
 use tidelake_core::ports::{Buffer, BufferedPayload};
 use tidelake_core::{
-    Catalog, ChangeBatch, CommitSeq, DecodedStep, Result, RowOp, SchemaChange, SourcePosition, TableEntry, TableId,
-    TableState,
+    Catalog, ChangeBatch, CommitSeq, DecodedStep, Error, Result, RowOp, SchemaChange, SourcePosition, TableEntry,
+    TableId, TableState,
 };
 
 use crate::DecoderFactory;
@@ -25,6 +25,8 @@ pub(crate) struct Rescan<'a> {
     pub read_at: &'a SourcePosition,
     /// The chunk's own place.
     pub at: CommitSeq,
+    /// How far the source had read there.
+    pub position: &'a SourcePosition,
 }
 
 /// Why a copy must begin again.
@@ -74,10 +76,17 @@ impl Rescan<'_> {
     /// Decodes the table's rows of all transactions after the snapshot and before the chunk. The table's own
     /// definition holds throughout: a DDL in between makes the copy begin again.
     fn scan(&self, entry: &TableEntry, mut each: impl FnMut(ChangeBatch) -> Result<()>) -> Result<Result<(), GivenUp>> {
-        let Some(after) = self.buffer.seq_covering(self.read_at) else {
-            // Nothing in the buffer is later than the snapshot.
+        if !self.position.covers(self.read_at) {
+            // Nothing before the chunk is later than the snapshot.
             return Ok(Ok(()));
-        };
+        }
+        // The source had read up to the snapshot when the chunk came, and the chunk is durable: so is that.
+        let after = self.buffer.seq_covering(self.read_at).ok_or_else(|| {
+            Error::Internal(format!(
+                "the data buffer does not know its own place {} before seq {}",
+                self.read_at, self.at
+            ))
+        })?;
         if after >= self.at {
             return Ok(Ok(()));
         }

@@ -24,6 +24,8 @@ struct Shared {
     limit: u64,
     head: watch::Sender<CommitSeq>,
     read: watch::Sender<Option<SourcePosition>>,
+    /// Held while what is durable is shown, as all of it at once.
+    showing: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -93,6 +95,7 @@ impl MemBuffer {
             read: watch::Sender::new(state.read_position()),
             state: Mutex::new(state),
             space: Condvar::new(),
+            showing: Mutex::new(()),
             limit,
         };
         Arc::new(MemBuffer { shared: Arc::new(shared) })
@@ -138,6 +141,7 @@ impl Buffer for MemBuffer {
     }
 
     fn sync(&self) -> Result<CommitSeq> {
+        let _both = self.shared.showing.lock();
         let mut state = self.shared.state.lock();
         state.durable = state.last();
         let (durable, read) = (state.durable, state.read_position());
@@ -189,9 +193,11 @@ impl Buffer for MemBuffer {
     }
 
     fn seq_covering(&self, position: &SourcePosition) -> Option<CommitSeq> {
+        let both = self.shared.showing.lock();
         if !self.shared.read.borrow().as_ref()?.covers(position) {
             return None;
         }
+        drop(both);
         let state = self.shared.state.lock();
         let newest = state.upstream(state.durable).find(|(_, e)| position.covers(&e.position));
         Some(newest.map_or(state.released, |(seq, _)| state.released.max(*seq)))
