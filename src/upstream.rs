@@ -29,22 +29,21 @@ pub struct Upstream {
 impl Upstream {
     /// As a server said it.
     pub fn of_server(server: &UpstreamServer) -> Upstream {
-        let system = &server.system_time_zone;
-        let known = SqlZones::knows(system);
-        if !known && server.time_zone.eq_ignore_ascii_case("SYSTEM") {
+        let system = server.time_zone.eq_ignore_ascii_case("SYSTEM");
+        let now = offset(server.utc_offset_seconds);
+        let in_use = if system { &server.system_time_zone } else { &server.time_zone };
+        let known = if system { is_unambiguous(in_use) } else { SqlZones::knows(in_use) };
+        if !known {
             tracing::warn!(
-                zone = system,
-                offset = offset(server.utc_offset_seconds),
-                "the rules of the upstream's system time zone are not known: sessions begin with its offset of now; \
-                 --time-zone names another"
+                zone = in_use,
+                offset = now,
+                "the rules of the upstream's time zone are not known: sessions begin with its offset of now; --time-zone \
+                 names another"
             );
         }
-        Upstream {
-            flavor: server.flavor,
-            version: server.version_text.clone(),
-            time_zone: server.time_zone.clone(),
-            system_time_zone: if known { system.clone() } else { offset(server.utc_offset_seconds) },
-        }
+        let in_use = if known { in_use.clone() } else { now };
+        let (time_zone, system_time_zone) = if system { ("SYSTEM".into(), in_use) } else { (in_use, "UTC".into()) };
+        Upstream { flavor: server.flavor, version: server.version_text.clone(), time_zone, system_time_zone }
     }
 
     /// What is known of it: asked just now, kept from before, or seen in the files.
@@ -67,9 +66,12 @@ impl Upstream {
                 time_zone: "SYSTEM".into(),
                 system_time_zone: "UTC".into(),
             }),
-            _ => None,
+            (SourceSettings::Service { .. }, None) => None,
         };
         let kept = Upstream::kept(dir)?;
+        if found.is_none() && kept.is_none() {
+            tracing::warn!("nothing is known of the upstream yet: sessions answer as MariaDB, in UTC");
+        }
         if let Some(found) = &found
             && kept.as_ref() != Some(found)
         {
@@ -121,6 +123,12 @@ impl Upstream {
     }
 }
 
+/// A server tells its system's zone by the abbreviation of its start: `EST` is New York in winter too, which has other
+/// rules than the zone of that name. Only a place's name, or UTC, says which zone it is.
+fn is_unambiguous(zone: &str) -> bool {
+    (zone.contains('/') || zone.eq_ignore_ascii_case("UTC")) && SqlZones::knows(zone)
+}
+
 /// `+05:30`.
 fn offset(seconds: i32) -> String {
     let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 60);
@@ -160,6 +168,19 @@ mod tests {
         assert_eq!(zone("UTC", 0), "UTC");
         assert_eq!(zone("Europe/Berlin", 7200), "Europe/Berlin");
         assert_eq!(zone("no such zone", -12_600), "-03:30");
+        // New York in winter, not the zone without summer time of that name.
+        assert_eq!(zone("EST", -18_000), "-05:00");
+    }
+
+    #[test]
+    fn a_zone_of_the_upstreams_own_is_its_offset_too() {
+        let named = |zone: &str| {
+            let server = UpstreamServer { time_zone: zone.into(), ..server("9.0.0", ServerFlavor::MySql, "CET", 7200) };
+            Upstream::of_server(&server).time_zone
+        };
+        assert_eq!(named("Europe/Berlin"), "Europe/Berlin");
+        assert_eq!(named("-03:00"), "-03:00");
+        assert_eq!(named("office"), "+02:00");
     }
 
     #[test]
