@@ -11,6 +11,9 @@ use crate::tidb_binlog::segment::crc32c;
 
 /// Most bytes that one batch may become.
 const MAX_BATCH: u64 = 1 << 30;
+/// What to change where records are missing.
+const COMPACTED: &str =
+    "the topic was compacted before it was read; set cleanup.policy=delete and begin a new changefeed and replica";
 /// Bytes before the checksummed part.
 const HEAD: usize = 21;
 
@@ -23,8 +26,11 @@ pub type Aborted = (i64, i64);
 /// Reads the batches of one answer. Records before `from` are left out. Returns the offset behind the last batch; a batch that is cut short at the end is
 /// left for the next answer.
 ///
+/// A broker numbers records without a gap, and sends what was rolled back and the marks of transactions too. So where a number is missing, a record was
+/// taken out: by compaction, which keeps the newest of each key.
+///
 /// # Errors
-/// For damage, and for formats of brokers before 0.11.
+/// For damage, for formats of brokers before 0.11, and where records are missing.
 pub fn read(mut bytes: &[u8], from: i64, aborted: &[Aborted], out: &mut Vec<Record>) -> Parsed<i64> {
     let mut aborted: Vec<Aborted> = aborted.to_vec();
     aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
@@ -49,6 +55,12 @@ pub fn read(mut bytes: &[u8], from: i64, aborted: &[Aborted], out: &mut Vec<Reco
         let attributes = r.i16()?;
         let last = base.saturating_add(i64::from(r.i32()?));
         let (_, _, producer, _, _, count) = (r.i64()?, r.i64()?, r.i64()?, r.i16()?, r.i32()?, r.i32()?);
+        if base > next {
+            return Err(Malformed::new(format!("no records from offset {next} to {}: {COMPACTED}", base - 1)));
+        }
+        if base.saturating_add(i64::from(count)) != last.saturating_add(1) {
+            return Err(Malformed::new(format!("{count} records from offset {base} to {last}: {COMPACTED}")));
+        }
         while let Some((producer, _)) = aborted.pop_if(|(_, first)| *first <= last) {
             rolled_back.insert(producer);
         }
@@ -200,9 +212,9 @@ mod tests {
         let all: [(i16, Compress<'_>); 6] =
             [(0, &|b| b.to_vec()), (1, &gzip), (2, &snappy), (2, &xerial), (3, &lz4), (4, &zstd)];
         for (codec, compress) in all {
-            let bytes = [batch(5, &["a", "b"], codec, -1, compress), batch(9, &["c"], codec, -1, compress)].concat();
-            assert_eq!(values(&bytes, 6, &[]), (vec!["6:b".into(), "9:c".into()], 10), "codec {codec}");
-            assert_eq!(values(&bytes[..bytes.len() - 1], 0, &[]).1, 7, "the last batch is cut short");
+            let bytes = [batch(5, &["a", "b"], codec, -1, compress), batch(7, &["c"], codec, -1, compress)].concat();
+            assert_eq!(values(&bytes, 6, &[]), (vec!["6:b".into(), "7:c".into()], 8), "codec {codec}");
+            assert_eq!(values(&bytes[..bytes.len() - 1], 5, &[]).1, 7, "the last batch is cut short");
         }
     }
 
@@ -217,6 +229,20 @@ mod tests {
         ]
         .concat();
         assert_eq!(values(&bytes, 0, &[(7, 0)]), (vec!["1:b".into(), "3:c".into()], 4));
+    }
+
+    #[test]
+    fn what_compaction_took_out_is_missed() {
+        let plain = |b: &[u8]| b.to_vec();
+        let error = |bytes: &[u8]| read(bytes, 0, &[], &mut Vec::new()).expect_err("records are missing").0;
+        let without_a_batch = [batch(0, &["a"], 0, -1, plain), batch(2, &["c"], 0, -1, plain)].concat();
+        assert!(error(&without_a_batch).contains("no records from offset 1 to 1"), "{}", error(&without_a_batch));
+        // compaction leaves a batch its first and last offset
+        let mut without_a_record = batch(0, &["a", "b"], 0, -1, plain);
+        without_a_record[23..27].copy_from_slice(&2i32.to_be_bytes());
+        let checksum = crc32c(&without_a_record[HEAD..]);
+        without_a_record[17..HEAD].copy_from_slice(&checksum.to_be_bytes());
+        assert!(error(&without_a_record).contains("2 records from offset 0 to 2"), "{}", error(&without_a_record));
     }
 
     #[test]

@@ -47,10 +47,10 @@ pub trait TopicLog: Send {
     /// Everything before was given out or is no message, by partition.
     fn positions(&self) -> Vec<i64>;
 
-    /// What has come, or nothing after `wait`. Ascending offsets in each partition.
+    /// What has come, or nothing after `wait`. Ascending offsets in each partition; one that is left out is no message.
     ///
     /// # Errors
     /// [`Error::Unavailable`](tidelake_core::Error::Unavailable): open it again and start where it was;
-    /// [`Error::Invalid`](tidelake_core::Error::Invalid): the offsets are not there.
+    /// [`Error::Invalid`](tidelake_core::Error::Invalid) or [`Error::Corrupt`](tidelake_core::Error::Corrupt): messages are not there.
     async fn poll(&mut self, wait: Duration) -> Result<Vec<Message>>;
 }

@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
             let messages = log.poll(POLL).await?;
             let had = !messages.is_empty();
             for message in &messages {
-                self.message(&mut log, message).await?;
+                self.message(message)?;
             }
             if had || self.watermarks.least() > self.assembler.floor() {
                 self.release()?;
@@ -264,23 +264,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn message(&mut self, log: &mut dyn TopicLog, message: &Message) -> Result<()> {
+    fn message(&mut self, message: &Message) -> Result<()> {
         let partition = message.partition;
         let Some(next) = self.offsets.get(partition).map(|o| o.next) else {
             return Err(Error::Internal(format!("a message of partition {partition}")));
         };
         if message.offset < next {
             return Ok(());
-        }
-        if message.offset > next {
-            // transactions leave marks that are no messages; removed messages move the beginning
-            let low = log.bounds(partition).await?.0;
-            if low > next {
-                let topic = &self.options.topic;
-                return Err(Error::Invalid(format!(
-                    "messages from offset {next} to {low} of partition {partition} of topic {topic} were removed before they were read"
-                )));
-            }
         }
         let mut events = Vec::new();
         let filter = &self.options.filter;
