@@ -33,6 +33,9 @@ pub struct KafkaLog {
     connections: BTreeMap<i32, Connection>,
     /// What is fetched next, by partition.
     next: Vec<i64>,
+    /// Which partition is asked for first. A broker fills its answer in the order of the request, and only the first one with data gets a batch
+    /// that is larger than the limits: with a fixed order others could wait for ever.
+    turn: usize,
     only: Option<Vec<usize>>,
 }
 
@@ -56,6 +59,7 @@ impl KafkaLog {
             leaders: Vec::new(),
             connections: BTreeMap::new(),
             next: Vec::new(),
+            turn: 0,
             only: None,
         };
         log.look().await?;
@@ -242,10 +246,12 @@ impl TopicLog for KafkaLog {
 
     async fn poll(&mut self, wait: Duration) -> Result<Vec<Message>> {
         let mut wanted: BTreeMap<i32, Vec<(usize, i64)>> = BTreeMap::new();
-        for (partition, offset) in self.next.iter().enumerate() {
+        let count = self.next.len();
+        self.turn = self.turn.wrapping_add(1);
+        for partition in (0..count).map(|i| (i + self.turn % count) % count) {
             if self.only.as_ref().is_none_or(|only| only.contains(&partition)) {
                 let leader = self.leaders.get(partition).copied().unwrap_or(-1);
-                wanted.entry(leader).or_default().push((partition, *offset));
+                wanted.entry(leader).or_default().push((partition, self.next[partition]));
             }
         }
         for node in wanted.keys() {
