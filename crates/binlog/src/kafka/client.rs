@@ -73,6 +73,10 @@ impl KafkaLog {
     /// Brokers and leaders now.
     async fn look(&mut self) -> Result<()> {
         let request = Out::default().array(&[self.options.topic.as_str()], |out, topic| out.text(topic)).i8(0).0;
+        if let Some(connection) = self.connections.values_mut().next() {
+            let answer = connection.call(METADATA, request, Duration::ZERO).await?;
+            return self.learn(&answer);
+        }
         let mut last = Error::Unavailable("no broker is given".into());
         for broker in self.options.brokers.clone().split(',') {
             let answer = match Connection::open(broker.trim(), &self.options).await {

@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(100);
 const MEMORY: usize = 64 << 20;
 /// Bytes of events on disk after which only the partitions that hold the others back are read.
 const DISK: u64 = 4 << 30;
-/// How often new partitions are looked for.
+/// How often new partitions are looked for at least.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between tries to connect, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -213,19 +213,21 @@ impl<'a> Run<'a> {
             for message in &messages {
                 self.message(message)?;
             }
-            if had || self.watermarks.least() > self.assembler.floor() {
+            let covers_more = self.watermarks.least() > self.assembler.floor();
+            if covers_more || looked.elapsed() > LOOK_EVERY {
+                // the order matters: what these watermarks cover lies in partitions that were there before they came
+                looked = Instant::now();
+                if log.partitions().await? != partitions {
+                    return Ok(());
+                }
+            }
+            if had || covers_more {
                 self.release()?;
             }
             *self.read.lock() = log.positions();
             self.throttle(&mut log).await;
             let reason = self.stalled();
             self.progress.set(SourceState::Streaming, reason);
-            if looked.elapsed() > LOOK_EVERY {
-                looked = Instant::now();
-                if log.partitions().await? != partitions {
-                    return Ok(());
-                }
-            }
         }
         Ok(())
     }

@@ -175,6 +175,43 @@ async fn topics_give_the_same_tables_at_every_commit_over_kills_of_the_broker() 
         running.stop().await.expect("ends");
     }
     removed_messages_are_an_error(&broker).await;
+    rows_in_a_new_partition_are_not_passed_over(&broker).await;
+}
+
+/// A topic gets a partition, and rows in it, between two watermarks.
+async fn rows_in_a_new_partition_are_not_passed_over(broker: &Kafka) {
+    create(broker, "grows", 1);
+    let message = |message: serde_json::Value| (Vec::new(), message.to_string().into_bytes());
+    let table = message(
+        serde_json::json!({"version": 1, "type": "CREATE", "sql": "CREATE TABLE `t` (`id` INT PRIMARY KEY)", "commitTs": 10,
+        "tableSchema": {"schema": "d", "table": "t", "version": 10, "columns": [{"name": "id"}], "indexes": []}}),
+    );
+    let row =
+        message(serde_json::json!({"version": 1, "database": "d", "table": "t", "type": "INSERT", "commitTs": 20,
+        "schemaVersion": 10, "data": {"id": "1"}}));
+    produce(broker, "grows", &[vec![table, watermark(Protocol::Simple, 15)]]);
+    let (scratch, buffer) = (tempfile::tempdir().unwrap(), MemBuffer::new(u64::MAX));
+    let url = format!("//{}/grows?protocol=simple", broker.address());
+    let running = Running::start(&url, scratch.path(), &buffer);
+    let mut replica = Replica::new();
+    for (ts, more) in [(10, Some(row)), (20, None)] {
+        let begun = Instant::now();
+        let mut next = replica.next(&buffer);
+        while next.is_none() {
+            assert!(begun.elapsed() < LIMIT, "{ts} does not come: {:?}", running.source.status());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            next = replica.next(&buffer);
+        }
+        assert_eq!(next, Some(ts));
+        if let Some(row) = more {
+            let body = [&int(1)[..], &text("grows"), &int(2), &int(-1), &int(30_000), &[0]].concat();
+            must(broker, (37, 0), &body, 8 + 2 + "grows".len());
+            produce(broker, "grows", &[Vec::new(), vec![row]]);
+            let mark = vec![watermark(Protocol::Simple, 30)];
+            produce(broker, "grows", &[mark.clone(), mark]);
+        }
+    }
+    running.stop().await.expect("ends");
 }
 
 /// The beginning of a topic is gone before it was read: nothing is made up.
