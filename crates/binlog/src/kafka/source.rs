@@ -283,15 +283,13 @@ impl<'a> Run<'a> {
         };
         let place = || format!("partition {partition} of topic {} at offset {}", self.options.topic, message.offset);
         parsed.map_err(|e| e.at(place()))?;
-        let mut newest = 0;
         for event in &events {
-            match event {
-                Event::Watermark(ts) => self.watermarks.advance(partition, *ts),
-                Event::Image { commit_ts, .. } | Event::Ddl { commit_ts, .. } => newest = newest.max(*commit_ts),
+            if let Event::Watermark(ts) = event {
+                self.watermarks.advance(partition, *ts);
             }
             self.assembler.push(event)?;
         }
-        self.offsets[partition].read(message.offset, newest);
+        self.offsets[partition].read(message.offset, &events);
         let bytes = (message.key.len() + message.value.len()) as u64;
         self.progress.bytes_read.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
