@@ -77,7 +77,8 @@ pub fn parse(message: &[u8], filter: &TableFilter, out: &mut Vec<Event>) -> Pars
         out.push(Event::Watermark(ts));
         return Ok(());
     }
-    let commit_ts = extension.commit_ts.ok_or(Malformed::because("a Canal-JSON message without commitTs"))?;
+    let commit_ts =
+        extension.commit_ts.filter(|ts| *ts > 0).ok_or(Malformed::because("a Canal-JSON message without commitTs"))?;
     if message.is_ddl {
         let query = message.sql.ok_or(Malformed::because("a DDL message without its sql"))?;
         let ddl = Ddl { database: message.database, table: message.table, query, columns: None };

@@ -72,6 +72,9 @@ pub fn parse(key: &[u8], value: &[u8], filter: &TableFilter, out: &mut Vec<Event
         let key: Key = json(part(&mut keys)?)?;
         // a watermark's value is one zero length, or nothing
         let value = if values.is_empty() { &[][..] } else { part(&mut values)? };
+        if key.ts == 0 {
+            return Err(Malformed::because("an event whose ts is 0"));
+        }
         match key.t {
             1 => row(&key, value, filter, out)?,
             2 => {

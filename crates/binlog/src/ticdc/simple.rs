@@ -70,6 +70,9 @@ pub fn parse(message: &[u8], filter: &TableFilter, out: &mut Vec<Event>) -> Pars
     if message.version != 1 {
         return Err(Malformed::new(format!("version {} of the simple protocol; this build reads 1", message.version)));
     }
+    if message.commit_ts == 0 && message.kind != "BOOTSTRAP" {
+        return Err(Malformed::new(format!("a message of type {} without commitTs", message.kind)));
+    }
     match message.kind.as_str() {
         "WATERMARK" => out.push(Event::Watermark(message.commit_ts)),
         "BOOTSTRAP" => {}
@@ -100,9 +103,6 @@ fn row(message: &Message, filter: &TableFilter, out: &mut Vec<Event>) -> Parsed<
         return Ok(());
     }
     cut_down(message.handle_key_only, &message.claim_check_location)?;
-    if message.commit_ts == 0 {
-        return Err(Malformed::because("a row without commitTs"));
-    }
     let lacks = |what: &str| Malformed::new(format!("a message of type {} without {what}", message.kind));
     let data = || message.data.as_ref().ok_or_else(|| lacks("data"));
     let mut push = |op: ImageOp, row: &JsonRow| {

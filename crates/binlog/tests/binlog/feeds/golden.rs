@@ -86,6 +86,29 @@ fn messages_cut_down_are_refused_with_the_setting() {
     }
 }
 
+/// Everything at or before a watermark counts as given out: a message without a commit-ts would be dropped.
+#[test]
+fn messages_without_a_commit_ts_are_refused() {
+    let (all, mut events) = (TableFilter::default(), Vec::new());
+    for is_ddl in [false, true] {
+        let text = format!(
+            r#"{{"database":"d","table":"t","isDdl":{is_ddl},"type":"INSERT","sql":"x","data":[{{"id":"1"}}],"_tidb":{{"commitTs":0}}}}"#
+        );
+        assert!(canal::parse(text.as_bytes(), &all, &mut events).is_err(), "{text}");
+    }
+    for kind in ["INSERT", "ALTER", "WATERMARK"] {
+        let text =
+            format!(r#"{{"version":1,"type":"{kind}","database":"d","table":"t","sql":"x","data":{{"id":"1"}}}}"#);
+        assert!(simple::parse(text.as_bytes(), &all, &mut events).is_err(), "{text}");
+    }
+    for (kind, value) in [(1, r#"{"u":{"id":{"t":3,"v":1}}}"#), (2, r#"{"q":"x","t":3}"#)] {
+        let framed = |text: &str| [&(text.len() as u64).to_be_bytes()[..], text.as_bytes()].concat();
+        let key = [&1u64.to_be_bytes()[..], &framed(&format!(r#"{{"ts":0,"scm":"d","tbl":"t","t":{kind}}}"#))].concat();
+        assert!(open::parse(&key, &framed(value), &all, &mut events).is_err(), "{value}");
+    }
+    assert_eq!(events, []);
+}
+
 #[test]
 fn simple_protocol_of_the_documentation() {
     let events = lines(include_str!("../../data/ticdc/simple.jsonl"), simple::parse);
