@@ -73,6 +73,40 @@ impl CsvOptions {
         }
         Ok(true)
     }
+
+    /// Checks that NULL cannot be taken for a value, nor a value for NULL.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the settings of the changefeed to change.
+    pub fn check(&self) -> Result<()> {
+        let is_told = match self.quote {
+            // what is not quoted is a number
+            Some(quote) => {
+                let is_number = std::str::from_utf8(&self.null).is_ok_and(|text| text.parse::<f64>().is_ok());
+                !is_number && self.null.first() != Some(&quote)
+            }
+            None => self.is_never_written(&self.null),
+        };
+        if is_told {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "csv-null {:?} is also what a value looks like with this csv-quote, so NULL cannot be told from it: set quote = '\"' or null = '\\N' under [sink.csv] of the changefeed",
+            String::from_utf8_lossy(&self.null)
+        )))
+    }
+
+    /// True for a text that escaping makes of no value: one with a backslash before what is never escaped.
+    fn is_never_written(&self, text: &[u8]) -> bool {
+        let mut rest = text.iter();
+        while rest.any(|b| *b == b'\\') {
+            let Some(escaped) = rest.next() else { return false };
+            if !matches!(escaped, b'\\' | b'r' | b'n') && !self.delimiter.contains(escaped) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 fn unescape(text: &str) -> Vec<u8> {
@@ -236,4 +270,30 @@ pub fn event(
     }
     out.push(Event::Image { commit_ts, image: image.finish() });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_that_looks_like_a_value_is_refused() {
+        for (quote, null, is_good) in [
+            ("\"", "\\N", true),
+            ("\"", "", true),
+            ("\"", "NULL", true),
+            ("\"", "0", false),
+            ("\"", "\"null\"", false),
+            ("", "\\N", true),
+            ("", "", false),
+            ("", "NULL", false),
+            ("", "\\n", false),
+            ("", "\\\\N", false),
+            ("", "\\,", false),
+        ] {
+            let mut options = CsvOptions::default();
+            assert!(options.set("csv-quote", quote).is_ok() && options.set("csv-null", null).is_ok());
+            assert_eq!(options.check().is_ok(), is_good, "quote {quote:?}, null {null:?}");
+        }
+    }
 }

@@ -81,6 +81,7 @@ impl StorageOptions {
                 )));
             }
         }
+        options.csv.check()?;
         Ok(options)
     }
 }
