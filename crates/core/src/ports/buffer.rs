@@ -15,7 +15,8 @@ use crate::seq::CommitSeq;
 /// 1. *Durable on return*: when [`TransactionAppender::commit`] or [`Buffer::append_control`] returned and
 ///    [`Buffer::sync`] returned after it, the transaction survives a crash of process and machine.
 /// 2. *Dense*: committed transactions get consecutive seqs, in the order of their commits.
-/// 3. *Visible when durable*: readers and [`Buffer::head`] show a transaction only once it is durable.
+/// 3. *Visible when durable*: readers and [`Buffer::head`] show a transaction only once it is durable. Its position counts
+///    as read from then on: [`Buffer::seq_covering`] knows it.
 /// 4. *Idempotent*: a transaction whose id is already in the log (or is the last released one) is not appended
 ///    again; commit returns the seq it has.
 /// 5. *Bounded*: appending blocks while retained bytes are at the limit; it never drops anything.
@@ -68,7 +69,8 @@ pub trait Buffer: Send + Sync {
 
     /// The newest seq that holds a transaction at or before `position`, once everything up to the position was
     /// read; `None` while the source has not got there. A position before the oldest retained transaction
-    /// gives the seq before that one.
+    /// gives the seq before that one. Waits for a sync that is showing what it made durable: not to be called with a
+    /// borrowed value of [`Buffer::head`] or [`Buffer::read_position`] in hand.
     fn seq_covering(&self, position: &SourcePosition) -> Option<CommitSeq>;
 
     /// The position of a retained transaction, or of the last upstream transaction before it for control records.

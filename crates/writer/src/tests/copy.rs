@@ -239,14 +239,14 @@ async fn random_copy(def: TableDef, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inv1_inv2_copy_of_a_table_with_a_key_is_exact() {
-    for seed in 0..50 {
+    for seed in 0..150 {
         random_copy(accounts(0, "t"), seed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inv1_inv2_copy_of_a_table_without_a_key_is_exact() {
-    for seed in 0..50 {
+    for seed in 0..150 {
         random_copy(events(0, "t"), seed).await;
     }
 }

@@ -1,7 +1,9 @@
 //! What every [`Buffer`] owes; the numbers are those of the port's guarantees.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -87,6 +89,7 @@ pub fn run_all(bench: impl Fn() -> BufferBench) {
     reads_back_what_was_appended(&bench());
     seqs_are_dense_in_commit_order(&bench());
     visible_only_when_durable(&bench());
+    what_is_visible_was_read(&bench());
     uncommitted_leaves_nothing(&bench());
     idempotent_by_id(&bench());
     idempotent_across_restart_and_release(&bench());
@@ -158,6 +161,38 @@ fn visible_only_when_durable(bench: &BufferBench) {
     buffer.sync().expect("sync");
     assert_eq!(*head.borrow(), CommitSeq(1));
     assert_eq!(reader.next().expect("next").expect("visible").seq, CommitSeq(1));
+}
+
+/// Tells another thread, and keeps the one that woke it from going on for a while.
+struct Slow(mpsc::Sender<()>);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).expect("the other thread waits");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Guarantee 3. The head and the position read are shown as one: who is told of a transaction, and asks for its position
+/// before the sync that shows it has returned, gets its seq.
+fn what_is_visible_was_read(bench: &BufferBench) {
+    let buffer = bench.open();
+    let (told, waiting) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Slow(told)));
+    let mut head = buffer.head();
+    for n in 1..=3u64 {
+        head.mark_unchanged();
+        let changed = pin!(head.changed());
+        assert!(changed.poll(&mut Context::from_waker(&waker)).is_pending());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                append(&*buffer, &format!("t{n}"), n * 10, &[b"x"]);
+                buffer.sync().expect("sync");
+            });
+            waiting.recv_timeout(Duration::from_secs(30)).expect("the head moves");
+            assert_eq!(buffer.seq_covering(&at(n * 10)), Some(CommitSeq(n)));
+        });
+    }
 }
 
 fn uncommitted_leaves_nothing(bench: &BufferBench) {
