@@ -16,7 +16,7 @@ use crate::BufferOptions;
 use crate::appender::DiskAppender;
 use crate::format::MAX_EVENT_BYTES;
 use crate::log::Log;
-use crate::mark::{ReleasedMark, Tail};
+use crate::mark::ReleasedMark;
 use crate::reader::DiskReader;
 use crate::recovery::{LOCK_FILE, recover};
 use crate::segment::file_name;
@@ -253,17 +253,19 @@ impl Buffer for DiskBuffer {
     }
 
     fn position_of(&self, seq: CommitSeq) -> Option<SourcePosition> {
-        let of_tail = |tail: &Tail| tail.upstream.as_ref().map(|u| u.position.clone());
         let log = self.shared.log.lock();
         if seq == log.released.seq {
-            return of_tail(&log.released.tail);
+            return Some(log.released.tail.upstream.as_ref().map(|u| u.position.clone()).unwrap_or_default());
         }
         if seq < log.released.seq || seq > *self.shared.head.borrow() {
             return None;
         }
         drop(log);
-        let mut reader = DiskReader::records_after(self.shared.clone(), CommitSeq(seq.0 - 1)).ok()?;
-        reader.next_meta().ok().flatten().map(|(_, position)| position)
+        DiskReader::records_after(self.shared.clone(), CommitSeq(seq.0 - 1))
+            .and_then(|mut reader| reader.next_meta())
+            .inspect_err(|e| tracing::error!(error = %e, %seq, "cannot look up a transaction in the data buffer"))
+            .ok()?
+            .map(|(_, position)| position)
     }
 
     fn bytes(&self) -> (u64, u64) {

@@ -81,16 +81,15 @@ impl Rescan<'_> {
             return Ok(Ok(()));
         }
         // The source had read up to the snapshot when the chunk came, and the chunk is durable: so is that.
-        let after = self.buffer.seq_covering(self.read_at).ok_or_else(|| {
-            Error::Internal(format!(
-                "the data buffer does not know its own place {} before seq {}",
-                self.read_at, self.at
-            ))
-        })?;
+        let unknown = || {
+            let (read_at, at) = (self.read_at, self.at);
+            Error::Internal(format!("the data buffer does not know its own place {read_at} before seq {at}"))
+        };
+        let after = self.buffer.seq_covering(self.read_at).ok_or_else(unknown)?;
         if after >= self.at {
             return Ok(Ok(()));
         }
-        if self.buffer.position_of(after).is_some_and(|oldest| !self.read_at.covers(&oldest)) {
+        if !self.read_at.covers(&self.buffer.position_of(after).ok_or_else(unknown)?) {
             return Ok(Err(format!("what the stream did since {} was released from the buffer", self.read_at)));
         }
         self.flusher.needs(self.at, after);

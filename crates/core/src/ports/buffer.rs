@@ -73,7 +73,8 @@ pub trait Buffer: Send + Sync {
     /// borrowed value of [`Buffer::head`] or [`Buffer::read_position`] in hand.
     fn seq_covering(&self, position: &SourcePosition) -> Option<CommitSeq>;
 
-    /// The position of a retained transaction, or of the last upstream transaction before it for control records.
+    /// The position of a retained transaction, or of the last released one; for control records that of the last upstream
+    /// transaction before it, the default without any. `None` if the seq is not here, or cannot be read.
     fn position_of(&self, seq: CommitSeq) -> Option<SourcePosition>;
 
     /// Retained bytes, and the limit.

@@ -209,7 +209,7 @@ impl Buffer for MemBuffer {
             return None;
         }
         if seq == state.released {
-            return state.upstream(seq).next().map(|(_, e)| e.position.clone());
+            return Some(state.upstream(seq).next().map(|(_, e)| e.position.clone()).unwrap_or_default());
         }
         state.log.get(&seq).map(|e| e.position.clone())
     }

@@ -452,6 +452,7 @@ fn read_position_is_durable(bench: &BufferBench) {
 fn positions_and_seqs(bench: &BufferBench) {
     let buffer = bench.open();
     assert_eq!(buffer.seq_covering(&at(0)), None);
+    assert_eq!(buffer.position_of(CommitSeq::ZERO), Some(SourcePosition::default()), "before everything");
     for n in 1..=300u64 {
         append(&*buffer, &format!("t{n}"), n * 10, &[&[0; 500]]);
     }
