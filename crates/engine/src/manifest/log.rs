@@ -47,7 +47,9 @@ impl ManifestLog {
         let Some(newest) = numbers(dir)?.into_iter().max() else { return Ok((0, State::empty())) };
         let path = dir.join(format!("{newest}.log"));
         let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
-        Ok((newest, read_manifest(&path.display().to_string(), &bytes)?))
+        let mut state = read_manifest(&path.display().to_string(), &bytes)?;
+        state.forget_gone_tables();
+        Ok((newest, state))
     }
 
     /// Starts file `number` with `state` and lets the older ones go.

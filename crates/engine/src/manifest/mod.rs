@@ -6,7 +6,7 @@
 
 mod log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tidelake_core::ports::Progress;
@@ -71,6 +71,15 @@ impl State {
     /// The state of an engine that was never written to.
     pub(crate) fn empty() -> State {
         State { catalogs: vec![(CommitSeq::ZERO, Catalog::default())], ..State::default() }
+    }
+
+    /// Leaves out what is left of tables that no readable seq has any more: a merge that read their files when the horizon
+    /// passed their end kept these from the flush that would have let them go.
+    pub(crate) fn forget_gone_tables(&mut self) {
+        let known: BTreeSet<TableId> = self.catalogs.iter().flat_map(|c| c.1.tables.keys().copied()).collect();
+        let horizon = self.horizon;
+        self.files.retain(|_, file| file.dead_at > horizon || known.contains(&file.table));
+        self.deaths.retain(|_, table| known.contains(table));
     }
 
     /// Applies one edit; on an error the state is of no use any more.

@@ -1,11 +1,13 @@
-use tidelake_core::testing::tables::position;
+use tidelake_core::TableState;
+use tidelake_core::testing::tables::{accounts, position};
 
 use super::*;
 use crate::fault::Faults;
 
 fn edit(seq: u64) -> Edit {
     let durable = Progress { seq: CommitSeq(seq), position: position(seq) };
-    let schema = vec![(CommitSeq(seq), SchemaChange::CreateDatabase(format!("db{seq}")))];
+    let (def, state) = (Box::new(accounts(seq, &format!("t{seq}"))), TableState::Live);
+    let schema = vec![(CommitSeq(seq), SchemaChange::CreateTable { def, state })];
     Edit { durable, schema, add_deaths: vec![(seq, TableId(1))], ..Edit::default() }
 }
 

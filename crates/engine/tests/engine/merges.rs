@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tidelake_core::ports::StoreEngine;
-use tidelake_core::testing::tables::{Row, accounts, changes, create, events, inserts, int, null, position, rows_at};
-use tidelake_core::{CommitSeq, RowOp, TableDef, WriterEpoch};
-use tidelake_engine::Faults;
+use tidelake_core::testing::tables::{
+    Row, accounts, changes, create, events, inserts, int, null, position, rows_at, schema,
+};
+use tidelake_core::{CommitSeq, RowOp, SchemaChange, TableDef, WriterEpoch};
+use tidelake_engine::{Faults, scrub};
 
 use crate::harness::{open, small, tempdir};
 
@@ -81,4 +83,49 @@ async fn flushes_go_on_beside_a_merge_of_keys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flushes_go_on_beside_a_merge_without_keys() {
     flushes_go_on_beside_a_merge(events(1, "t")).await;
+}
+
+/// A table is dropped while a merge reads its files, and the horizon passes the drop: the flush then cannot let the files
+/// go yet, and the process ends before another one comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_dropped_under_a_merge_is_no_damage() {
+    let dir = tempdir();
+    let mut options = small(&dir);
+    options.max_files = 1;
+    options.faults = Faults::armed();
+    options.faults.set("test: no own compaction");
+    let engine = open(&options).await;
+    let mut w = engine.open_writer(WriterEpoch(1)).await.unwrap();
+    let def = accounts(1, "t");
+    w.stage(create(&def, 1)).await.unwrap();
+    for seq in 1..4u64 {
+        w.stage(inserts(&def, seq, &[row(&def, seq as i64)])).await.unwrap();
+        let deaths = (seq == 3).then(|| changes(&def, &[(3, RowOp::Delete, row(&def, 1))]));
+        for step in deaths {
+            w.stage(step).await.unwrap();
+        }
+        w.publish(CommitSeq(seq), position(seq)).await.unwrap();
+        engine.flush().await.unwrap();
+    }
+    options.faults.set(HOLD);
+    let merging = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.compact().await }
+    });
+    while !options.faults.reached(HOLD) {
+        assert!(!merging.is_finished(), "there is something to merge");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    w.stage(schema(4, SchemaChange::DropTable(def.id))).await.unwrap();
+    w.publish(CommitSeq(4), position(4)).await.unwrap();
+    engine.set_horizon(CommitSeq(4));
+    engine.flush().await.unwrap();
+    options.faults.unset(HOLD);
+    merging.await.unwrap().unwrap();
+    drop((w, engine));
+    assert_eq!(scrub(&options.dir).unwrap().damage, Vec::<String>::new());
+    let engine = open(&options).await;
+    assert_eq!(engine.durable().borrow().seq, CommitSeq(4));
+    drop(engine);
+    assert_eq!(scrub(&options.dir).unwrap().notes, Vec::<String>::new(), "its files are gone");
 }
