@@ -43,6 +43,9 @@ pub(super) struct Outputs<'a> {
     filter_keys: u64,
     births: (CommitSeq, CommitSeq),
     open: Option<Open>,
+    /// All that were begun: removed if the merge fails.
+    begun: Vec<FileMeta>,
+    /// Without a key: what is written, and has no index yet.
     written: Vec<FileMeta>,
     merged: Vec<Merged>,
     bytes: u64,
@@ -63,6 +66,7 @@ impl<'a> Outputs<'a> {
             filter_keys: of_one,
             births: (oldest, newest),
             open: None,
+            begun: Vec::new(),
             written: Vec::new(),
             merged: Vec::new(),
             bytes: 0,
@@ -104,7 +108,7 @@ impl<'a> Outputs<'a> {
         Ok(self.open.as_mut().expect("just opened"))
     }
 
-    fn begin(&self) -> Result<Open> {
+    fn begin(&mut self) -> Result<Open> {
         let (inner, merge) = (self.inner, self.merge);
         inner.options.faults.crash_point("compact: before files")?;
         let off_by_one = inner.options.faults.on("bug: valid_from off by one");
@@ -125,6 +129,7 @@ impl<'a> Outputs<'a> {
             kept_until: CommitSeq::MAX,
             dead_at: CommitSeq::MAX,
         };
+        self.begun.push(meta.clone());
         let path = meta.path(&inner.options.dir);
         let writer = DataFileWriter::create(&path, &merge.def, inner.options.row_groups(), merge.into, false)?;
         let pki = if self.keyless { None } else { Some(self.index(&meta)?) };
@@ -132,6 +137,7 @@ impl<'a> Outputs<'a> {
     }
 
     fn index(&self, meta: &FileMeta) -> Result<PkiBuilder> {
+        self.inner.options.faults.crash_point("compact: before index")?;
         let path = meta.pki_path(&self.inner.options.dir, &self.merge.signature);
         PkiBuilder::create(&path, &self.merge.signature, Some(self.filter_keys))
     }
@@ -154,16 +160,9 @@ impl<'a> Outputs<'a> {
     }
 
     fn add(&mut self, meta: FileMeta, pki: PkiBuilder) -> Result<()> {
-        let pki = match pki.finish() {
-            Ok(pki) => pki,
-            Err(e) => {
-                remove_files(self.inner, &meta, &self.merge.signature);
-                return Err(e);
-            }
-        };
+        let pki = pki.finish()?;
         let (keys, rows) = (pki.keys(), meta.rows);
         let path = meta.path(&self.inner.options.dir);
-        // What is in the list is removed if the merge fails.
         self.merged.push(Merged { meta, pki });
         self.inner.options.faults.crash_point("compact: after files")?;
         if keys != rows {
@@ -178,6 +177,7 @@ impl<'a> Outputs<'a> {
         if self.keyless {
             self.merge_indexes()?;
         }
+        self.begun.clear();
         Ok(std::mem::take(&mut self.merged))
     }
 
@@ -209,9 +209,7 @@ impl<'a> Outputs<'a> {
 impl Drop for Outputs<'_> {
     /// Files of a merge that failed.
     fn drop(&mut self) {
-        let open = self.open.iter().map(|o| &o.meta);
-        let metas = open.chain(&self.written).chain(self.merged.iter().map(|m| &m.meta));
-        metas.for_each(|meta| remove_files(self.inner, meta, &self.merge.signature));
+        self.begun.iter().for_each(|meta| remove_files(self.inner, meta, &self.merge.signature));
     }
 }
 

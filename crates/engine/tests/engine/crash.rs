@@ -67,7 +67,8 @@ async fn inv2_nothing_lost_nothing_twice_at_any_crash_point() {
 /// A disk that is full while a merge writes: nothing of the merge is left, and everything goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_that_fails_leaves_nothing() {
-    for point in ["compact: before files", "compact: after files", "compact: before death log"] {
+    for point in ["compact: before files", "compact: before index", "compact: after files", "compact: before death log"]
+    {
         let faults = Faults::armed();
         faults.set("test: no own compaction");
         let mut run = Run::new(5, faults.clone()).await;
