@@ -46,7 +46,7 @@ pub(super) fn binary_collation(charset: &str) -> String {
 }
 
 /// Most bytes of one character.
-pub(super) fn max_bytes(charset: &str) -> u32 {
+pub(crate) fn max_bytes(charset: &str) -> u32 {
     match charset {
         "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030" => 4,
         "utf8mb3" | "ujis" | "eucjpms" => 3,

@@ -36,7 +36,7 @@ use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableD
 
 pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
 
-pub(crate) use charset::default_collation;
+pub(crate) use charset::{default_collation, max_bytes};
 pub(crate) use foreign::foreign_key;
 
 use ast::Statement;

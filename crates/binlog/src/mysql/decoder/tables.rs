@@ -213,7 +213,7 @@ impl BinlogDecoder {
                 Role::Copying { from } => current.position.order() > from,
                 Role::Silent => false,
             };
-            let plan = match (role, TablePlan::new(map, &entry.def)) {
+            let plan = match (role, TablePlan::new(map, &entry.def, current.flavor())) {
                 (Role::Silent, _) => None,
                 (_, Ok(plan)) => Some(Arc::new(plan)),
                 (_, Err(reason)) if applies => {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use tidelake_core::{ColumnDef, RESYNC, TableDef};
+use tidelake_core::schema::IndexDef;
+use tidelake_core::show_create::quote_name;
+use tidelake_core::types::text::ServerFlavor;
+use tidelake_core::{ColumnDef, RESYNC, TableDef, TypeKind};
 
 use super::bit;
 use super::block::{Block, Present, Shape};
 use super::builder::ColumnBuilder;
 use super::column::ColumnPlan;
+use crate::ddl::max_bytes;
 use crate::mysql::reader::{Malformed, Parsed};
 use crate::mysql::table_map::{TableMap, WireType};
 
@@ -28,8 +32,8 @@ impl TablePlan {
     ///
     /// # Errors
     /// The reason why the table must stop.
-    pub fn new(map: &TableMap, def: &Arc<TableDef>) -> Result<TablePlan, String> {
-        let hashes = hash_columns(map, def);
+    pub fn new(map: &TableMap, def: &Arc<TableDef>, flavor: ServerFlavor) -> Result<TablePlan, String> {
+        let hashes = if flavor == ServerFlavor::MariaDb { hash_columns(map, def) } else { 0 };
         let versioned = has_implicit_period(map, def, hashes);
         let count = map.columns.len() - hashes - if versioned { 2 } else { 0 };
         if count != def.columns.len() {
@@ -130,16 +134,40 @@ fn unknown_charset<'a>(map: &TableMap, def: &'a TableDef) -> Option<&'a str> {
     columns.find(|(c, logged)| logged.is_none() && unknown(c)).map(|(c, _)| c.name.as_str())
 }
 
-/// How many columns at the end are hashes of unique keys. Without names in the bin log it is what the table lacks, if its
-/// keys can explain it.
+/// How many columns at the end are MariaDB's hashes of unique keys. Without names in the bin log it is what the table lacks,
+/// if its keys can explain it.
 fn hash_columns(map: &TableMap, def: &TableDef) -> usize {
     let is_hash = |i: &usize| {
         let named = map.names.as_ref().is_none_or(|names| names[*i].to_ascii_uppercase().starts_with("DB_ROW_HASH_"));
         named && map.columns[*i] == WireType::LongLong
     };
     let hashes = (def.columns.len()..map.columns.len()).rev().take_while(is_hash).count();
-    let keys = def.indexes.iter().filter(|i| i.unique).count() + usize::from(!def.key.is_empty());
+    let keys = def.indexes.iter().filter(|key| key.unique && may_be_hashed(key, def)).count();
     if map.names.is_some() || hashes <= keys { hashes } else { 0 }
+}
+
+/// True if MariaDB may keep a unique key as a hash of its values: USING HASH, and where an index cannot hold them.
+fn may_be_hashed(key: &IndexDef, def: &TableDef) -> bool {
+    /// No engine, row format and page size stops at less.
+    const SHORTEST_LIMIT: u64 = 767;
+    let bytes: u64 = key.columns.iter().map(|name| bytes_in_key(key, name, def)).fold(0, u64::saturating_add);
+    key.sql.to_ascii_uppercase().contains(" USING HASH") || bytes > SHORTEST_LIMIT
+}
+
+/// Most bytes of a column, or of its prefix, in a key.
+fn bytes_in_key(key: &IndexDef, name: &str, def: &TableDef) -> u64 {
+    use TypeKind as K;
+    let Some(ty) = def.index_of_name(name).map(|i| &def.columns[i].ty) else { return u64::MAX };
+    let character = ty.charset.as_deref().map_or(1, |charset| u64::from(max_bytes(charset)));
+    let prefix = key.sql.split_once(&format!("{}(", quote_name(name))).and_then(|(_, behind)| behind.split_once(')'));
+    if let Some(characters) = prefix.and_then(|(digits, _)| digits.parse::<u64>().ok()) {
+        return characters.saturating_mul(character);
+    }
+    match ty.kind {
+        K::Char | K::VarChar | K::Binary | K::VarBinary => u64::from(ty.length) * character,
+        _ if ty.is_text() || ty.is_binary() => u64::MAX,
+        _ => 8,
+    }
 }
 
 /// True if the bin log has two more columns than the table, and they are MariaDB's implicit period.

@@ -6,6 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use tidelake_core::schema::IndexDef;
 use tidelake_core::types::temporal::{TIME_MAX_US, day_number, join_micros, zero_micros};
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, CommitSeq, RowOp, TableDef, TableName, TypeKind, UpstreamType};
 
 use super::charset::Charset;
@@ -135,7 +136,7 @@ fn hashed(versioned: bool, present: u8, images: &str) -> Result<Vec<Option<i32>>
         tells_collations: false,
         names: versioned.then(|| names.into_iter().map(str::to_owned).collect()),
     };
-    let plan = TablePlan::new(&map, &def)?;
+    let plan = TablePlan::new(&map, &def, ServerFlavor::MariaDb)?;
     let event = RowsEvent {
         table_id: 1,
         kind: RowsKind::Write,
@@ -167,4 +168,47 @@ fn hashes_of_unique_keys_are_stepped_over() {
         "e0 01000000 010078 {past} {end} {HASH} f2 02000000 {past} {end} e0 03000000 0000 {past} {past} {HASH}"
     );
     assert_eq!(hashed(true, 0xff, &images.replace(' ', "")), Ok(vec![Some(1), Some(2)]), "the third is history");
+}
+
+#[test]
+fn a_bigint_too_many_is_a_hash_only_where_a_key_can_have_one() {
+    let varchar =
+        |length| UpstreamType::new(TypeKind::VarChar).with_length(length).with_charset("utf8mb4", "utf8mb4_bin");
+    let text = UpstreamType::new(TypeKind::Text).with_charset("utf8mb4", "utf8mb4_bin");
+    let hashed = |ty: &UpstreamType, sql: &str, unique, flavor| {
+        let mut def = TableDef::new(TableName::new("d", "t"), vec![ColumnDef::new(1, "k", ty.clone())], &[]);
+        def.indexes = vec![IndexDef { name: "k".into(), unique, sql: sql.to_owned(), columns: vec!["k".into()] }];
+        let wire = match ty.kind {
+            TypeKind::Text => WireType::Blob { len: 2, compressed: false },
+            TypeKind::VarChar => WireType::VarChar { max: 4000, compressed: false },
+            _ => WireType::Long,
+        };
+        let map = TableMap {
+            id: 1,
+            database: "d".into(),
+            table: "t".into(),
+            unsigned: vec![None; 2],
+            collations: vec![None; 2],
+            columns: vec![wire, WireType::LongLong],
+            tells_collations: false,
+            names: None,
+        };
+        TablePlan::new(&map, &Arc::new(def), flavor).map(drop)
+    };
+    let maria = ServerFlavor::MariaDb;
+    let int = UpstreamType::new(TypeKind::Int);
+    assert_eq!(hashed(&text, "UNIQUE KEY `k` (`k`)", true, maria), Ok(()));
+    assert_eq!(hashed(&text, "UNIQUE KEY `k` (`k`(192))", true, maria), Ok(()));
+    assert_eq!(hashed(&varchar(1000), "UNIQUE KEY `k` (`k`)", true, maria), Ok(()));
+    assert_eq!(hashed(&int, "UNIQUE KEY `k` (`k`) USING HASH", true, maria), Ok(()));
+    for (ty, sql, unique, flavor) in [
+        (&text, "UNIQUE KEY `k` (`k`)", true, ServerFlavor::MySql),
+        (&text, "KEY `k` (`k`)", false, maria),
+        (&text, "UNIQUE KEY `k` (`k`(191))", true, maria),
+        (&varchar(191), "UNIQUE KEY `k` (`k`)", true, maria),
+        (&int, "UNIQUE KEY `k` (`k`)", true, maria),
+    ] {
+        let refused = hashed(ty, sql, unique, flavor).expect_err(sql);
+        assert!(refused.contains("2 columns"), "{refused}");
+    }
 }
