@@ -45,9 +45,9 @@ pub enum ControlRecord {
         /// applied when the copy ends. `None` for a table with a key.
         read_at: Option<SourcePosition>,
     },
-    /// This table cannot be copied, or the user wants it stopped: with this reason.
+    /// This table cannot be copied, with this reason. A live table of the name is left alone: it is not the one whose copy failed.
     StopTable {
-        /// Which table; if there is none of this name, a stopped one is put there.
+        /// Which table, copying or stopped; if there is none of this name, a stopped one is put there.
         name: TableName,
         /// Shown to readers.
         reason: String,

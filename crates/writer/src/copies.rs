@@ -125,13 +125,21 @@ impl Copies<'_> {
         self.change(seq, SchemaChange::SetState { table: entry.def.id, state: TableState::Live }, steps)
     }
 
+    /// The newest definition of the table is the one that stays: what the stream does to tables depends on it.
     fn stop(&mut self, seq: CommitSeq, name: &TableName, reason: String, steps: &mut Steps<'_>) -> Result<()> {
-        if let Some(copying) = self.catalog.copying(name).map(|e| e.def.id) {
-            self.change(seq, SchemaChange::DropTable(copying), steps)?;
+        let copying = self.catalog.copying(name).map(|e| e.def.id);
+        let visible = self.catalog.visible(name).map(|e| (e.def.id, e.state == TableState::Live));
+        if let Some((_, true)) = visible {
+            // it came by a CREATE TABLE of the stream after its copy had failed: nothing is wrong with it
+            tracing::warn!(table = %name, position = %self.position, reason, "not stopped, it was created anew");
+            return copying.map_or(Ok(()), |copying| self.change(seq, SchemaChange::DropTable(copying), steps));
         }
         tracing::error!(table = %name, position = %self.position, reason, "table stopped");
         let state = TableState::Stopped { reason, at: self.position.clone() };
-        if let Some(table) = self.catalog.visible(name).map(|e| e.def.id) {
+        if let (Some(_), Some((old, _))) = (copying, visible) {
+            self.change(seq, SchemaChange::DropTable(old), steps)?;
+        }
+        if let Some(table) = copying.or(visible.map(|(table, _)| table)) {
             return self.change(seq, SchemaChange::SetState { table, state }, steps);
         }
         let mut def = TableDef::unknown(name.clone());

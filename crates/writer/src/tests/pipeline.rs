@@ -1,10 +1,11 @@
 use std::time::{Duration, Instant};
 
+use tidelake_core::control::{self, ControlRecord};
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::testing::tables::{accounts, add_column, altered, int, null, sorted, text};
+use tidelake_core::testing::tables::{accounts, add_column, altered, int, null, position, sorted, text};
 use tidelake_core::testing::{MemBuffer, MemStore};
 use tidelake_core::types::{TypeKind, UpstreamType};
-use tidelake_core::{CommitSeq, Error, SchemaChange, TableState};
+use tidelake_core::{CommitSeq, Error, SchemaChange, TableName, TableState};
 
 use super::{Bench, append, create, delete, insert, when_poked};
 use crate::{WriterOptions, WriterState};
@@ -204,4 +205,52 @@ async fn cancel_flushes_and_releases() {
     assert_eq!(store.durable().borrow().seq, CommitSeq(1));
     assert_eq!(buffer.bytes().0, 0);
     assert_eq!(writer.status().state, WriterState::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_copied_stops_with_its_definition() {
+    let bench = Bench::new(when_poked()).await;
+    let control = |record: ControlRecord| {
+        let record = control::encode(&record, None).unwrap();
+        bench.buffer.append_control(record.into()).unwrap();
+    };
+    let stop = |name: &str| {
+        let name = TableName::new("bank", name);
+        control(ControlRecord::StopTable { name, reason: "no copy".into() });
+    };
+    let begin = |name: &str, copy_id| {
+        let def = Box::new(accounts(1, name));
+        control(ControlRecord::CopyBegin { copy_id, def, from: position(1) });
+    };
+    bench.commit(1, &[create(&accounts(1, "other"))]);
+    stop("unknown");
+    begin("begun", 7);
+    stop("begun");
+    // a copy beside the table that was stopped before
+    stop("again");
+    begin("again", 8);
+    stop("again");
+    bench.settle().await;
+    let catalog = bench.catalog();
+    for (name, columns) in [("unknown", 1), ("begun", 3), ("again", 3)] {
+        let name = TableName::new("bank", name);
+        let entry = catalog.visible(&name).unwrap();
+        assert!(matches!(&entry.state, TableState::Stopped { reason, .. } if reason == "no copy"), "{entry:?}");
+        assert_eq!(entry.def.columns.len(), columns, "{name}");
+        assert!(catalog.copying(&name).is_none());
+    }
+    assert_eq!(catalog.tables.len(), 4);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_created_after_its_copy_failed_is_not_stopped() {
+    let bench = Bench::new(when_poked()).await;
+    let a = accounts(1, "a");
+    bench.commit(1, &[create(&a), insert(&a, account(1, 10))]);
+    let record = ControlRecord::StopTable { name: a.name.clone(), reason: "no copy".into() };
+    bench.buffer.append_control(control::encode(&record, None).unwrap().into()).unwrap();
+    bench.settle().await;
+    assert_eq!(bench.rows(&a.name).await.unwrap(), [account(1, 10)]);
+    bench.stop().await;
 }
