@@ -148,6 +148,14 @@ impl Connector {
             _ => Error::Unavailable(text),
         }
     }
+
+    /// The same where it is about one table: a privilege that is missing says nothing about the table, and can be granted.
+    pub fn table_error(&self, doing: &str, error: &mysql_async::Error) -> Error {
+        match (error, self.error(doing, error)) {
+            (mysql_async::Error::Server(e), Error::Invalid(text)) if is_denied(e.code) => Error::Unavailable(text),
+            (_, other) => other,
+        }
+    }
 }
 
 fn describe(error: &mysql_async::Error) -> String {
@@ -169,6 +177,10 @@ pub(super) fn is_passing(code: u16) -> bool {
         code,
         1040 | 1041 | 1053 | 1077 | 1079 | 1158..=1161 | 1203 | 1205 | 1213 | 1226 | 1317 | 1412 | 1927 | 3159 | 4031
     )
+}
+
+fn is_denied(code: u16) -> bool {
+    matches!(code, 1044 | 1045 | 1142 | 1143 | 1227 | 1370)
 }
 
 fn is_configuration(error: &DriverError) -> bool {

@@ -14,7 +14,7 @@ use mysql_async::{Conn, Row, Value};
 use rand::Rng;
 use tidelake_core::control::{self, ControlRecord};
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::{CommitSeq, Error, Result, TableDef, TableName, TableState};
+use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableName, TableState};
 use tokio::sync::Mutex;
 
 use super::super::Shared;
@@ -29,7 +29,7 @@ use crate::ddl::engines;
 /// How a copy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobEnd {
-    /// All rows are in the replica.
+    /// All rows are in the replica, or the table is stopped because they are none of its own.
     Done,
     /// A schema change dropped it: it must begin again.
     Dropped,
@@ -87,9 +87,9 @@ impl Job {
     /// Whatever the upstream or the buffer answers.
     pub async fn run(self: Arc<Self>) -> Result<JobEnd> {
         let connector = &self.shared.connector;
-        let mut conn = connector.connect().await?;
-        let server = UpstreamServer::detect(connector, &mut conn).await?;
-        let facts = tables::facts(connector, &mut conn, &self.name).await?;
+        let mut conn = connector.connect().await.map_err(passing)?;
+        let server = UpstreamServer::detect(connector, &mut conn).await.map_err(passing)?;
+        let facts = tables::facts(connector, &mut conn, &self.name).await.map_err(passing)?;
         let facts = facts.ok_or_else(|| Error::NotFound(format!("upstream table {}", self.name)))?;
         let kind = SnapshotKind::of(&server, &facts);
         // Every snapshot is opened behind CopyBegin: what the stream had before it is in the copied rows, what comes
@@ -105,11 +105,19 @@ impl Job {
             wait::published_up_to(&*self.engine, begun).await?;
             self.shared.wishes.begun(&self.name);
         }
+        if let Some(reason) = engines::rows_elsewhere(&def.engine) {
+            // stopped with its definition: changes through a MERGE table are those of other tables
+            let stopped = self.append(stop_record(&self.name, &reason), None).await?;
+            wait::published_up_to(&*self.engine, stopped).await?;
+            return Ok(JobEnd::Done);
+        }
         self.note_begin(facts.rows, copied);
         let copying = Arc::new(Mutex::new(copying));
-        let Some(read_at) = self.read_all(conn, &server, kind, facts.rows, &copying).await? else {
-            return Ok(JobEnd::Dropped);
-        };
+        let read = self.read_all(conn, &server, kind, facts.rows, &copying).await;
+        if read.as_ref().is_err_and(is_lasting) && !self.is_wanted_now(&server, &copying).await? {
+            return Ok(JobEnd::Dropped); // it was altered while it was read
+        }
+        let Some(read_at) = read? else { return Ok(JobEnd::Dropped) };
         let has_key = !def.key.is_empty();
         if has_key {
             // the buffer may be full of what the chunks needed, and the stream would wait for ever
@@ -117,7 +125,7 @@ impl Job {
             wait::published_up_to(&*self.engine, newest).await?;
             copying.lock().await.holds.clear();
         }
-        let head = history::read_head(connector, &mut connector.connect().await?, &server).await?.to_source(0);
+        let head = self.head(&server).await?;
         wait::read_up_to(&*self.buffer, &head).await?;
         let copy_id = copying.lock().await.copy_id;
         let read_at = (!has_key).then_some(read_at);
@@ -156,12 +164,10 @@ impl Job {
     async fn begin(&self, conn: &mut Conn, server: &UpstreamServer) -> Result<Copying> {
         let mut ddl = self.read_schema(conn).await?;
         loop {
-            let from = history::read_head(&self.shared.connector, conn, server).await?.to_source(0);
+            let head = history::read_head(&self.shared.connector, conn, server).await.map_err(passing)?;
+            let from = head.to_source(0);
             wait::read_up_to(&*self.buffer, &from).await?;
             let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
-            if let Some(reason) = engines::rows_elsewhere(&def.engine) {
-                return Err(Error::Invalid(reason));
-            }
             let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
             let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
             let begun = self.append(record, None).await?;
@@ -177,9 +183,17 @@ impl Job {
     async fn read_schema(&self, conn: &mut Conn) -> Result<String> {
         let sql = format!("SHOW CREATE TABLE {}", quoted_name(&self.name));
         let doing = format!("read the schema of {}", self.name);
-        let row: Option<Row> = conn.query_first(sql).await.map_err(|e| self.shared.connector.error(&doing, &e))?;
+        let row: Option<Row> =
+            conn.query_first(sql).await.map_err(|e| self.shared.connector.table_error(&doing, &e))?;
         let ddl = row.as_ref().and_then(|r| text(r, 1));
         ddl.ok_or_else(|| Error::NotFound(format!("schema of upstream table {}", self.name)))
+    }
+
+    /// The upstream's newest position, asked on a connection of its own.
+    async fn head(&self, server: &UpstreamServer) -> Result<SourcePosition> {
+        let connector = &self.shared.connector;
+        let mut conn = connector.connect().await.map_err(passing)?;
+        Ok(history::read_head(connector, &mut conn, server).await.map_err(passing)?.to_source(0))
     }
 
     /// False if the catalog no longer has this copy.
@@ -192,6 +206,16 @@ impl Job {
         let catalog = self.engine.catalog(published)?;
         let state = catalog.copying(&self.name).map(|e| &e.state);
         Ok(matches!(state, Some(TableState::Copying { copy_id, .. }) if *copy_id == copying.copy_id))
+    }
+
+    /// The same once the catalog shows what the upstream did up to now.
+    async fn is_wanted_now(&self, server: &UpstreamServer, copying: &Mutex<Copying>) -> Result<bool> {
+        let mut copying = copying.lock().await;
+        // the stream must not wait for room that only this copy keeps
+        copying.holds.clear();
+        let head = self.head(server).await?;
+        wait::covered(&*self.buffer, &*self.engine, &head).await?;
+        self.is_wanted(&mut copying)
     }
 
     /// Appends a record and makes it durable.
@@ -222,6 +246,24 @@ impl Job {
         });
         tracing::info!(table = %self.name, "the initial copy is done");
     }
+}
+
+/// An error about the connection or the server, not about the table: it passes once the user has mended that.
+pub(super) fn passing(error: Error) -> Error {
+    match error {
+        Error::Invalid(reason) => Error::Unavailable(reason),
+        other => other,
+    }
+}
+
+/// Errors that are about what the table is, or about what is in it.
+pub(super) fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::Invalid(_) | Error::Corrupt { .. } | Error::Unsupported { .. })
+}
+
+/// The record that stops a table which cannot be copied.
+pub(super) fn stop_record(name: &TableName, reason: &str) -> ControlRecord {
+    ControlRecord::StopTable { name: name.clone(), reason: format!("cannot be copied: {reason}") }
 }
 
 /// Appends a control record and makes it durable.

@@ -30,7 +30,8 @@ use super::backoff::Backoff;
 use super::history;
 use super::server::UpstreamServer;
 use super::tables::{self, ListedTable};
-use job::{Job, JobEnd};
+use crate::ddl::engines;
+use job::{Job, JobEnd, is_lasting, stop_record};
 
 /// How often the catalog is looked at, while something is being copied and after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -159,17 +160,20 @@ impl Coordinator {
         wait::covered(&*self.buffer, &*self.engine, &head).await?;
         let catalog = self.catalog()?;
         self.drop_unwanted(&catalog, &listed).await?;
-        let listed: Vec<TableName> = listed.into_iter().map(|t| t.name).collect();
         self.forget_wishes(&listed);
         let wishes = &self.shared.wishes;
-        let is_due = |name: &TableName| is_missing(&catalog, name) || wishes.is_waiting(name);
-        let missing: Vec<TableName> = listed.into_iter().filter(is_due).collect();
+        let is_due = |table: &&ListedTable| is_missing(&catalog, &table.name) || wishes.is_waiting(&table.name);
+        let due: Vec<&ListedTable> = listed.iter().filter(is_due).collect();
+        let missing: Vec<TableName> = due.iter().map(|table| table.name.clone()).collect();
         self.forget_problems(&missing);
         if missing.is_empty() && self.active.is_empty() {
             self.settled = Some(Settled { shape: shape(&catalog), at: Instant::now() });
             self.shared.complete.send_replace(true);
         }
-        self.start(&catalog, missing);
+        // what comes through a MERGE table is known from its own record on: the tables behind it are read after that
+        let merge = |table: &&&ListedTable| engines::is_merge(&table.engine);
+        let first: Vec<TableName> = due.iter().filter(merge).map(|table| table.name.clone()).collect();
+        self.start(&catalog, if first.is_empty() { missing } else { first });
         Ok(())
     }
 
@@ -236,8 +240,7 @@ impl Coordinator {
                 failures.lasting = if is_lasting(&error) { failures.lasting + 1 } else { 0 };
                 // once may be a schema change in the middle of it
                 if failures.lasting >= LASTING && !beside {
-                    let record = ControlRecord::StopTable { name, reason: format!("cannot be copied: {error}") };
-                    job::append(self.buffer.clone(), record, None).await?;
+                    job::append(self.buffer.clone(), stop_record(&name, &error.to_string()), None).await?;
                 }
             }
         }
@@ -271,9 +274,9 @@ impl Coordinator {
     }
 
     /// Wishes for tables that are gone.
-    fn forget_wishes(&self, listed: &[TableName]) {
+    fn forget_wishes(&self, listed: &[ListedTable]) {
         for (name, _) in self.shared.wishes.all() {
-            if !listed.contains(&name) && !self.active.contains(&name) {
+            if listed.iter().all(|table| table.name != name) && !self.active.contains(&name) {
                 tracing::warn!(table = %name, "upstream has no such table any more, it is not copied again");
                 self.shared.wishes.forget(&name);
             }
@@ -329,11 +332,6 @@ fn shape(catalog: &Catalog) -> Vec<(u64, u8)> {
         TableState::Stopped { .. } => 2,
     };
     catalog.tables.values().map(|e| (e.def.id.0, kind(&e.state))).collect()
-}
-
-/// Errors that are about what the table is, or about what is in it.
-fn is_lasting(error: &Error) -> bool {
-    matches!(error, Error::Invalid(_) | Error::Corrupt { .. } | Error::Unsupported { .. })
 }
 
 /// Errors that trying again cannot mend, because they are not the upstream's.

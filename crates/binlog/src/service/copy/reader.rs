@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::super::server::UpstreamServer;
 use super::columns::RowBuilder;
 use super::cursor::{Key, Range};
-use super::job::{Copying, Hold, Job, cell, cells};
+use super::job::{Copying, Hold, Job, cell, cells, passing};
 use super::select::{border_sql, has_key_order, range_sql};
 use super::snapshot::SnapshotKind;
 use super::wait;
@@ -90,7 +90,7 @@ impl Reader {
         let connector = &self.job.shared.connector;
         let mut conn = match conn {
             Some(conn) => conn,
-            None => connector.connect().await?,
+            None => connector.connect().await.map_err(passing)?,
         };
         let (mut opened, mut read_at) = (None, None);
         loop {
@@ -177,7 +177,7 @@ impl Reader {
     }
 
     fn failed(&self, error: &mysql_async::Error) -> Error {
-        self.job.shared.connector.error(&format!("copy {}", self.job.name), error)
+        self.job.shared.connector.table_error(&format!("copy {}", self.job.name), error)
     }
 
     /// Reads a range and appends its rows, in pieces if they are many.

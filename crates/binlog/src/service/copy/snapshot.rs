@@ -53,7 +53,7 @@ impl SnapshotKind {
         table: &TableName,
     ) -> Result<SourcePosition> {
         let run = async |conn: &mut Conn, sql: &str, doing: &str| {
-            conn.query_drop(sql).await.map_err(|e| connector.error(doing, &e))
+            conn.query_drop(sql).await.map_err(|e| connector.table_error(doing, &e))
         };
         const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
         let position = match self {

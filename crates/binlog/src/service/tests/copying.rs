@@ -245,6 +245,8 @@ async fn a_copy_without_the_privilege_waits_and_tells_why() {
     };
     tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{:?}", replica.source.status()));
     assert!(replica.source.status().reason.contains("initial copy of a.t"), "{:?}", replica.source.status());
+    // however often it is tried
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!*replica.source.copy_complete().borrow());
     server.execute("GRANT SELECT ON *.* TO 'few'@'127.0.0.1'");
     replica.catch_up().await;
@@ -272,5 +274,35 @@ async fn positions_of_chunks_are_read_before_the_chunk_is_appended() {
     }
     assert_eq!(chunks, 10);
     assert!(replica.engine.published_seq().0 >= 12);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_through_a_merge_table_that_was_there_before_are_noticed() {
+    let server = MariaDb::start(MariaDbOptions::default());
+    server.execute(
+        "CREATE DATABASE a; USE a; CREATE TABLE t1 (i INT) ENGINE=MyISAM; CREATE TABLE t2 (i INT) ENGINE=MyISAM; \
+         CREATE TABLE m (i INT) ENGINE=MERGE UNION=(t1,t2) INSERT_METHOD=LAST; INSERT INTO t1 VALUES (1)",
+    );
+    let replica = Replica::start(&server, |_| {}).await;
+    replica.catch_up().await;
+    let merge = replica.entry("a", "m");
+    assert!(matches!(&merge.state, TableState::Stopped { reason, .. } if reason.contains("MERGE")), "{merge:?}");
+    assert_eq!(merge.def.columns[0].name, "i");
+    let before = replica.entry("a", "t2").created;
+    server.execute("INSERT INTO a.m VALUES (2)");
+    let copied_again = async {
+        loop {
+            let catalog = replica.catalog();
+            let entry = catalog.visible(&TableName::new("a", "t2"));
+            if entry.is_some_and(|e| e.created != before && e.state == TableState::Live) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, copied_again).await;
+    waited.unwrap_or_else(|_| panic!("{:#?}", replica.catalog().tables));
+    assert_eq!(replica.rows("a", "t2").await, [[CellValue::Int(2)]]);
     replica.stop().await;
 }
