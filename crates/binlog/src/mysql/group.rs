@@ -11,21 +11,26 @@
 //!   Held transactions are not durable: while some are held, positions name in `from` where reading starts again;
 //! - everything else only moves the read position.
 //!
-//! Items handed to the sink are normalised events (see [`super::context`]).
+//! Items handed to the sink are normalised events (see [`super::context`]). Rooms: `place` offsets and positions, `xa`, and
+//! `payload` for transactions in one event; here is what events do to groups.
+
+mod payload;
+mod place;
+mod xa;
 
 use std::collections::BTreeMap;
 
 use tidelake_core::{Error, Result, SourcePosition};
 
-use super::compressed::Payload;
-use super::context::{TransactionContext, widen, write_item};
+pub use self::payload::PayloadEvents;
+use super::context::{TransactionContext, write_item};
 use super::event::{EventHeader, EventType, HEADER_LEN};
 use super::format::{FormatDescription, body_of_unknown_format};
 use super::gtid::{self, Announcement, Gtid, GtidState};
 use super::position::{BinlogPosition, file_number};
 use super::query::{QueryEvent, QueryForm};
-use super::reader::{Malformed, Parsed, Reader};
-use super::statement::{self, Statement, classify, xid_key};
+use super::reader::{Malformed, Parsed};
+use super::statement::{self, Statement, classify};
 
 /// Where transactions go. At most one is open at a time; any number may be held.
 pub trait TransactionSink {
@@ -141,46 +146,6 @@ impl TransactionGrouper {
         Ok(grouper)
     }
 
-    /// Where the machine is: the next event is expected here. Before the first event, where to start reading.
-    #[must_use]
-    pub fn read_from(&self) -> BinlogPosition {
-        BinlogPosition {
-            file: self.file.clone(),
-            pos: self.offset,
-            gtid: self.gtids.to_string(),
-            born: self.born,
-            from: None,
-        }
-    }
-
-    /// The position right after the last event, to resume from (inside a transaction: not a place to resume).
-    #[must_use]
-    pub fn position(&self) -> SourcePosition {
-        let mut position = self.read_from();
-        position.from = self.oldest_held();
-        position.to_source(self.commit_us)
-    }
-
-    /// The newest place between transactions: here, or right before the one that is being read.
-    #[must_use]
-    pub fn boundary(&self) -> SourcePosition {
-        let (State::Announced(group) | State::Open(group, _)) = &self.state else { return self.position() };
-        let mut position = self.before(group);
-        position.from = self.oldest_held();
-        position.to_source(self.commit_us)
-    }
-
-    /// Right before the group's first event.
-    fn before(&self, group: &Group) -> BinlogPosition {
-        BinlogPosition { pos: group.start, ..self.read_from() }
-    }
-
-    /// The place before the oldest XA transaction that is held.
-    fn oldest_held(&self) -> Option<Box<BinlogPosition>> {
-        let oldest = self.held.values().min_by_key(|p| (file_number(&p.file), p.pos));
-        oldest.cloned().map(Box::new)
-    }
-
     /// True between transactions.
     #[must_use]
     pub fn is_outside(&self) -> bool {
@@ -191,17 +156,6 @@ impl TransactionGrouper {
     #[must_use]
     pub fn format(&self) -> Option<&FormatDescription> {
         self.format.as_ref()
-    }
-
-    /// `File` mode: events of this file follow, the first one at offset 4.
-    pub fn begin_file(&mut self, name: &str) {
-        name.clone_into(&mut self.file);
-        (self.offset, self.born) = (4, 0);
-    }
-
-    /// `File` mode: the next event fed begins at this offset of the current file.
-    pub fn seek(&mut self, offset: u64) {
-        self.offset = offset;
     }
 
     /// Takes the next event.
@@ -249,30 +203,6 @@ impl TransactionGrouper {
             (_, None) => Err(Malformed::because("no format description before this event")),
         };
         parsed.map_err(|e| self.corrupt(e))
-    }
-
-    /// Moves the offset behind the event; returns where the event began.
-    fn advance(&mut self, header: EventHeader) -> Result<u64> {
-        let start = self.offset;
-        let heartbeat = matches!(header.kind, EventType::HEARTBEAT | EventType::HEARTBEAT_V2);
-        // a format description sent when reading starts in the middle of a file names no end
-        let resent =
-            header.kind == EventType::FORMAT_DESCRIPTION && header.end_log_pos == 0 && self.mode == GrouperMode::Wire;
-        if header.is_artificial() || heartbeat || resent {
-            return Ok(start);
-        }
-        let end = start + u64::from(header.size);
-        self.offset = end;
-        if self.mode == GrouperMode::File || header.end_log_pos == 0 || header.end_log_pos == end as u32 {
-            return Ok(start);
-        }
-        // the server leaves out events that this connection need not see, but never inside a group
-        if !matches!(self.state, State::Outside) {
-            let told = header.end_log_pos;
-            return Err(self.corrupt(Malformed::new(format!("event that ends at {end} says it ends at {told}"))));
-        }
-        self.offset = widen(header.end_log_pos, if self.format.is_some() { end } else { 4 });
-        Ok(self.offset - u64::from(header.size))
     }
 
     fn route(&mut self, header: EventHeader, body: &[u8], start: u64, sink: &mut dyn TransactionSink) -> Result<()> {
@@ -331,33 +261,6 @@ impl TransactionGrouper {
         Ok(())
     }
 
-    fn on_rotate(&mut self, header: EventHeader, body: &[u8]) -> Result<()> {
-        if !header.is_artificial() {
-            self.refuse_unfinished("ROTATE")?;
-        }
-        if self.mode == GrouperMode::File {
-            return Ok(());
-        }
-        let mut r = Reader::new(body);
-        let pos = r.u64().map_err(|e| self.corrupt(e))?;
-        let file = String::from_utf8_lossy(r.rest());
-        // RESET MASTER does not end connections: the stream goes on with the first file, and with GTIDs that were there
-        if !self.file.is_empty() && (file_number(&file), pos) < (file_number(&self.file), self.offset) {
-            return Err(Error::Invalid(format!(
-                "the upstream's bin log begins again at {file}:{pos}, but Tidelake read up to {}:{}; the server was reset, \
-                 restored or replaced. The replica cannot continue from here: stop Tidelake, move its data directory away \
-                 and start again, so that the tables are copied anew",
-                self.file, self.offset
-            )));
-        }
-        self.offset = pos;
-        if file != self.file.as_str() {
-            // its own format description comes next
-            (self.file, self.born) = (file.into_owned(), 0);
-        }
-        Ok(())
-    }
-
     fn refuse_unfinished(&self, what: &str) -> Result<()> {
         if self.is_outside() {
             return Ok(());
@@ -368,30 +271,6 @@ impl TransactionGrouper {
 
     fn on_previous(&mut self, add: impl FnOnce(&mut GtidState) -> Parsed<()>) -> Result<()> {
         add(&mut self.gtids).map_err(|e| self.corrupt(e))
-    }
-
-    fn on_heartbeat(&mut self, file: &[u8], pos: u64, wide: bool) -> Result<()> {
-        if self.mode != GrouperMode::Wire || !self.is_outside() || file != self.file.as_bytes() || pos == 0 {
-            return Ok(());
-        }
-        self.offset = if wide { pos.max(self.offset) } else { widen(pos as u32, self.offset) };
-        Ok(())
-    }
-
-    fn on_heartbeat_v2(&mut self, body: &[u8]) -> Result<()> {
-        let fields = || -> Parsed<(&[u8], u64)> {
-            let (mut r, mut file, mut pos) = (Reader::new(body), &b""[..], 0);
-            loop {
-                match (r.lenenc()?, &mut r) {
-                    (0, _) => return Ok((file, pos)),
-                    (1, r) => file = r.lenenc_bytes()?,
-                    (2, r) => pos = Reader::new(r.lenenc_bytes()?).lenenc()?,
-                    (_, r) => drop(r.lenenc_bytes()?),
-                }
-            }
-        };
-        let (file, pos) = fields().map_err(|e| self.corrupt(e))?;
-        self.on_heartbeat(file, pos, true)
     }
 
     fn on_gtid(&mut self, header: EventHeader, body: &[u8], start: u64) -> Result<()> {
@@ -564,116 +443,6 @@ impl TransactionGrouper {
         Ok(())
     }
 
-    fn on_payload(
-        &mut self,
-        header: EventHeader,
-        body: &[u8],
-        start: u64,
-        sink: &mut dyn TransactionSink,
-    ) -> Result<()> {
-        let xa = self.payload_is_xa(body).map_err(|e| self.corrupt(e))?;
-        self.open(if xa { Ending::XaPrepare } else { Ending::Commit }, start, sink)?;
-        self.push(header, body, sink)?;
-        let Some(prepare) = xa.then(|| payload_xa_prepare(body)).transpose().map_err(|e| self.corrupt(e))?.flatten()
-        else {
-            // the PREPARE may follow outside of the payload
-            return if xa { Ok(()) } else { self.close(header.timestamp, true, sink) };
-        };
-        self.on_xa_prepare(header, &prepare, start, sink)
-    }
-
-    fn payload_is_xa(&self, body: &[u8]) -> Parsed<bool> {
-        let mut events = PayloadEvents::open(body)?;
-        let Some((header, body)) = events.next(statement::ENOUGH as u64)? else { return Ok(false) };
-        if header.kind != EventType::QUERY {
-            return Ok(false);
-        }
-        let query = QueryEvent::parse_start(&body, QueryForm::Plain, statement::ENOUGH as u64)?;
-        Ok(classify(&query.sql) == Statement::XaStart)
-    }
-
-    fn on_xa_prepare(
-        &mut self,
-        header: EventHeader,
-        body: &[u8],
-        start: u64,
-        sink: &mut dyn TransactionSink,
-    ) -> Result<()> {
-        let fields = || -> Parsed<(bool, String)> {
-            let mut r = Reader::new(body);
-            let one_phase = r.u8()? != 0;
-            let (format, global, branch) = (r.u32()? as i32, r.u32()? as usize, r.u32()? as usize);
-            let (global, branch) = (r.bytes(global)?, r.bytes(branch)?);
-            Ok((one_phase, xid_key(global, branch, i64::from(format))))
-        };
-        let (one_phase, xid) = fields().map_err(|e| self.corrupt(e))?;
-        if self.is_outside() {
-            return Err(self.corrupt(Malformed::because("XA PREPARE outside of a transaction")));
-        }
-        // one that changed no table which can roll back comes right behind its GTID
-        self.open(Ending::XaPrepare, start, sink)?;
-        if one_phase {
-            return self.close(header.timestamp, true, sink);
-        }
-        let State::Open(group, _) = std::mem::replace(&mut self.state, State::Outside) else { return Ok(()) };
-        let before = self.before(&group);
-        if let Some(gtid) = &group.announced.gtid {
-            self.gtids.add(gtid);
-        }
-        sink.hold(&xid);
-        self.held.insert(xid, before);
-        Ok(())
-    }
-
-    fn on_xa_end(
-        &mut self,
-        header: EventHeader,
-        body: &[u8],
-        (xid, commit): (&str, bool),
-        start: u64,
-        sink: &mut dyn TransactionSink,
-    ) -> Result<()> {
-        let state = std::mem::replace(&mut self.state, State::Outside);
-        let group = match state {
-            State::Announced(group) => group,
-            State::Outside => self.group(Announcement::default(), start),
-            State::Open(..) => return Err(self.corrupt(Malformed::because("XA COMMIT inside a transaction"))),
-        };
-        let known = self.replay_until.is_some_and(|until| (file_number(&self.file), start) < until);
-        if !known {
-            self.replay_until = None;
-        }
-        let found = self.held.remove(xid).is_some() && sink.unhold(xid);
-        let foreign = !found && commit && !known;
-        if foreign && self.mode == GrouperMode::File {
-            let reason = format!(
-                "XA COMMIT of {xid} (global part, branch part in hex, format), whose XA PREPARE is before the place where \
-                 reading began: begin with the file that has it"
-            );
-            return Err(self.unsupported(start, reason));
-        }
-        if let Some(gtid) = &group.announced.gtid {
-            self.gtids.add(gtid);
-        }
-        self.commit_us = group.announced.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
-        if foreign {
-            // its rows are not known here: the decoder is told of the bare XA COMMIT
-            tracing::warn!(xid, file = %self.file, "XA COMMIT of a transaction that was prepared before reading began");
-            self.begin_in_sink(&group, sink)?;
-            write_item(header, body, self.offset, &mut self.item);
-            sink.push(&self.item)?;
-            return sink.commit(self.position());
-        }
-        if !found {
-            return Ok(());
-        }
-        if commit && !known {
-            return sink.commit(self.position());
-        }
-        sink.abandon();
-        Ok(())
-    }
-
     /// Opens a transaction in the sink, with its context as the first item.
     fn begin_in_sink(&self, group: &Group, sink: &mut dyn TransactionSink) -> Result<()> {
         let format = self.format.as_ref().ok_or_else(|| Error::Internal("transaction before its format".into()))?;
@@ -695,65 +464,6 @@ impl TransactionGrouper {
         let position = BinlogPosition { pos: start, ..self.read_from() };
         Error::Unsupported { position: Box::new(position.to_source(self.commit_us)), reason }
     }
-}
-
-/// Events inside a payload, one after the other.
-pub struct PayloadEvents<'a> {
-    stream: Box<dyn std::io::Read + 'a>,
-    /// Bytes that are left by the payload's own account.
-    left: u64,
-}
-
-impl<'a> PayloadEvents<'a> {
-    /// Over the body of a TRANSACTION_PAYLOAD event.
-    ///
-    /// # Errors
-    /// If it is damaged.
-    pub fn open(body: &'a [u8]) -> Parsed<PayloadEvents<'a>> {
-        let payload = Payload::parse(body)?;
-        Ok(PayloadEvents { stream: payload.open()?, left: payload.uncompressed().unwrap_or(u64::MAX) })
-    }
-
-    /// The next event: header, and the body's first `cap` bytes (the rest is read, but dropped).
-    ///
-    /// # Errors
-    /// For damaged data.
-    pub fn next(&mut self, cap: u64) -> Parsed<Option<(EventHeader, Vec<u8>)>> {
-        use std::io::Read;
-        let failed = |e: std::io::Error| Malformed::new(format!("transaction payload: {e}"));
-        let mut head = Vec::with_capacity(HEADER_LEN);
-        self.stream.by_ref().take(HEADER_LEN as u64).read_to_end(&mut head).map_err(failed)?;
-        if head.is_empty() {
-            return Ok(None);
-        }
-        let header = EventHeader::parse(&head)?;
-        let wanted = u64::from(header.size)
-            .checked_sub(HEADER_LEN as u64)
-            .ok_or(Malformed::because("event in a payload is smaller than its header"))?;
-        self.left = self
-            .left
-            .checked_sub(u64::from(header.size))
-            .ok_or(Malformed::because("transaction payload of more bytes than it says"))?;
-        let mut body = Vec::new();
-        self.stream.by_ref().take(wanted.min(cap)).read_to_end(&mut body).map_err(failed)?;
-        let left = wanted - wanted.min(cap);
-        let dropped = std::io::copy(&mut self.stream.by_ref().take(left), &mut std::io::sink()).map_err(failed)?;
-        if (body.len() as u64) < wanted.min(cap) || dropped < left {
-            return Err(Malformed::because("transaction payload ends inside an event"));
-        }
-        Ok(Some((header, body)))
-    }
-}
-
-/// The body of the XA_PREPARE event inside a payload, if there is one.
-fn payload_xa_prepare(body: &[u8]) -> Parsed<Option<Vec<u8>>> {
-    let mut events = PayloadEvents::open(body)?;
-    while let Some((header, body)) = events.next(statement::ENOUGH as u64)? {
-        if header.kind == EventType::XA_PREPARE {
-            return Ok(Some(body));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]
