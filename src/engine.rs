@@ -87,16 +87,15 @@ fn for_people(stats: &EngineStats) -> String {
         let _ = writeln!(out, "memory    {used} MiB of rows ({staged} MiB not published yet), flushed at {limit} MiB");
     }
     let head = ["level", "files", "rows", "dead rows", "MiB", "index MiB", "memory MiB", "write ampl."];
-    let width = stats.tables.iter().map(|t| t.table.chars().count()).max().unwrap_or(0).max(5);
+    let lines: Vec<_> = stats.tables.iter().flat_map(rows_of).collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(5);
     let line = |out: &mut String, name: &str, cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|c| format!("{c:>12}")).collect();
         let _ = writeln!(out, "{name:width$}{}", cells.concat());
     };
     out.push('\n');
     line(&mut out, "table", &head.map(str::to_owned));
-    for table in &stats.tables {
-        rows_of(table).iter().for_each(|(name, cells)| line(&mut out, name, cells));
-    }
+    lines.iter().for_each(|(name, cells)| line(&mut out, name, cells));
     out
 }
 
@@ -148,13 +147,17 @@ mod tests {
             write_amplification: Some(1.5),
             ..TableFigures::default()
         };
-        let text = for_people(&EngineStats { tables: vec![table], memtable_limit: 8 << 20, ..EngineStats::default() });
+        let gone = TableFigures { table: "shop.orders (12)".into(), state: "dropped".into(), ..TableFigures::default() };
+        let tables = vec![table, gone];
+        let text = for_people(&EngineStats { tables, memtable_limit: 8 << 20, ..EngineStats::default() });
         let row = text.lines().find(|l| l.starts_with("shop.orders")).expect("a line of the table");
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>()[1..],
             ["base+l0", "3", "1000", "17", "10.0", "0.0", "0.0", "1.50"]
         );
         assert!(text.lines().any(|l| l.split_whitespace().eq(["l0", "2", "500", "5.0"])), "{text}");
+        let head = text.lines().find(|l| l.starts_with("table")).expect("a head");
+        assert!(text.lines().any(|l| l.contains("(dropped)") && l.len() == head.len()), "{text}");
         assert!(text.contains("flushed at 8.0 MiB") && text.contains("retired"), "{text}");
     }
 
