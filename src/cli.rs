@@ -1,5 +1,5 @@
-//! The command line. Every option of `run` and `demo` can also be set in the environment (`TIDELAKE_...`) and in
-//! the configuration file; the command line wins over the environment, the environment over the file.
+//! The command line. Every option of `run` and `demo` can also be set in the environment (`TIDELAKE_...`), those of `run`
+//! also in the configuration file; the command line wins over the environment, the environment over the file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ pub struct RunArgs {
     /// Rows per chunk of the initial copy [default: 20000]
     #[arg(long, env = "TIDELAKE_COPY_CHUNK_ROWS", value_name = "ROWS")]
     pub copy_chunk_rows: Option<usize>,
-    /// Tables copied at the same time [default: 2]
+    /// Chunks read at the same time, of one large table or of several tables [default: 2]
     #[arg(long, env = "TIDELAKE_COPY_THREADS", value_name = "N")]
     pub copy_threads: Option<usize>,
     /// Our replica server id on the upstream; must be unique among its replicas [default: random]
@@ -102,7 +102,7 @@ pub struct RunArgs {
 /// Options shared by `tidelake run` and `tidelake demo`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
-    /// Where Tidelake keeps its data; created if missing
+    /// Where Tidelake keeps its data; created if missing [default of `demo`: ./tidelake-demo]
     #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// MySQL protocol listener; port 0 picks a free one [default: 127.0.0.1:4001]

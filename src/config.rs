@@ -65,7 +65,7 @@ pub enum SourceSettings {
         url: String,
         /// Rows per chunk of the initial copy.
         copy_chunk_rows: usize,
-        /// Tables copied at the same time.
+        /// Chunks read at the same time, of one large table or of several.
         copy_threads: usize,
         /// Our replica server id, if given.
         server_id: Option<u32>,
@@ -126,7 +126,7 @@ impl Settings {
         let file = read_file(args.config.as_deref())?;
         let Some(source) = args.source.or(file.source.clone()) else {
             bail!(
-                "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or file:DIR, or ticdc-storage:DIR), or try `tidelake demo`"
+                "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or another source, see `tidelake run --help`), or try `tidelake demo`"
             );
         };
         let source = if let Some(dir) = source.strip_prefix("file:") {

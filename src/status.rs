@@ -37,7 +37,7 @@ pub struct StatusReport {
 /// The source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// `mysql` or `file`.
+    /// `mysql`, `file`, or the kind of feed: `ticdc-storage`, `kafka`, `drainer`.
     pub kind: String,
     /// Where it has read to.
     pub position: String,
