@@ -36,9 +36,9 @@ pub struct Pipeline {
     pub source: Arc<dyn Source>,
     /// `--tables`.
     pub tables: String,
-    /// Tables changed while it runs; `None` for a source of files.
+    /// Tables changed while it runs; `None` for a source of files or a feed.
     pub wishes: Option<Arc<Wishes>>,
-    /// Compares with the upstream; `None` for a source of files.
+    /// Compares with the upstream; `None` for a source of files or a feed.
     pub verifier: Option<Arc<Verifier>>,
     /// Data Buffer.
     pub buffer: Arc<dyn Buffer>,

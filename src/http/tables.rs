@@ -46,9 +46,9 @@ fn refuse(status: StatusCode, reason: impl std::fmt::Display) -> Response {
     (status, format!("{reason}\n")).into_response()
 }
 
-/// A directory of files has nothing to copy from.
+/// Files and feeds have nothing to copy from.
 fn refuse_files() -> Response {
-    let why = "the source is a directory of files: start with other --tables and a new data directory instead";
+    let why = "the source is no server that tables could be copied from: start with other --tables and a new data directory instead";
     refuse(StatusCode::CONFLICT, why)
 }
 

@@ -33,7 +33,7 @@ pub async fn start(State(shared): State<Shared>, body: Result<Json<Wanted>, Json
         }
     };
     let Some(verifier) = &shared.pipeline.verifier else {
-        let why = "the source is a directory of files: there is nothing to compare with";
+        let why = "the source is no server: there is nothing to compare with";
         return refuse(StatusCode::CONFLICT, why.to_owned());
     };
     match verifier.start(&wanted.tables) {
