@@ -147,7 +147,8 @@ mod tests {
             write_amplification: Some(1.5),
             ..TableFigures::default()
         };
-        let gone = TableFigures { table: "shop.orders (12)".into(), state: "dropped".into(), ..TableFigures::default() };
+        let gone =
+            TableFigures { table: "shop.orders (12)".into(), state: "dropped".into(), ..TableFigures::default() };
         let tables = vec![table, gone];
         let text = for_people(&EngineStats { tables, memtable_limit: 8 << 20, ..EngineStats::default() });
         let row = text.lines().find(|l| l.starts_with("shop.orders")).expect("a line of the table");

@@ -42,6 +42,9 @@ fn for_people(tables: &Tables) -> String {
     for name in &tables.resyncs {
         let _ = writeln!(out, "resync    {name}");
     }
+    for name in &tables.given_up {
+        let _ = writeln!(out, "resync    {name}  given up: upstream has no such table");
+    }
     let _ = writeln!(out);
     for table in &tables.replicated {
         let _ = writeln!(out, "{:8}  {}.{}  {}", table.state, table.database, table.table, table.reason);
@@ -52,7 +55,7 @@ fn for_people(tables: &Tables) -> String {
 /// `tidelake resync`.
 ///
 /// # Errors
-/// A table that is not replicated, or no Tidelake that answers.
+/// A table that is not replicated or that upstream has no more, or no Tidelake that answers.
 pub fn resync(args: &ResyncArgs) -> Result<()> {
     let name = table_name(&args.table)?;
     let json = serde_json::json!({ "database": name.database, "table": name.table });
@@ -61,10 +64,20 @@ pub fn resync(args: &ResyncArgs) -> Result<()> {
         println!("{name} will be copied again; readers keep the old table until the new one is whole");
         return Ok(());
     }
+    let mut told = String::new();
     loop {
         let tables: Tables = serde_json::from_str(&client::get(&args.http.http, "/api/v1/tables")?)?;
+        if tables.given_up.contains(&name.to_string()) {
+            bail!("{name} was not copied again: upstream has no such table");
+        }
         if !tables.resyncs.contains(&name.to_string()) {
             break;
+        }
+        // What keeps it from being copied may need somebody's hand, a right for example.
+        let stopped = tables.replicated.iter().find(|t| (&t.database, &t.table) == (&name.database, &name.table));
+        if let Some(table) = stopped.filter(|t| t.state == "stopped" && t.reason != told) {
+            eprintln!("waiting; {name} is stopped: {}", table.reason);
+            told.clone_from(&table.reason);
         }
         std::thread::sleep(ASK_EVERY);
     }

@@ -101,6 +101,11 @@ impl Wishes {
         self.service.resyncs().into_iter().map(|(name, _)| name).collect()
     }
 
+    /// Tables that were asked to be copied again, but upstream has them no more.
+    pub fn given_up(&self) -> Vec<TableName> {
+        self.service.given_up_resyncs()
+    }
+
     /// Adds or removes tables. Durable when it returns.
     ///
     /// # Errors

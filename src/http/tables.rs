@@ -20,6 +20,8 @@ pub struct Tables {
     pub changes: Vec<String>,
     /// Tables that were asked to be copied again and are not whole yet, as `database.table`.
     pub resyncs: Vec<String>,
+    /// Tables that were asked to be copied again and never will be: upstream has them no more.
+    pub given_up: Vec<String>,
     /// All tables of the replica.
     pub replicated: Vec<TableReport>,
 }
@@ -54,10 +56,15 @@ fn refuse_files() -> Response {
 
 pub async fn read(State(shared): State<Shared>) -> Json<Tables> {
     let wishes = shared.pipeline.wishes.as_ref();
+    let texts = |names: Vec<TableName>| names.iter().map(ToString::to_string).collect();
+    // In this order: what is given up meanwhile is in both, never in none.
+    let resyncs = wishes.map(|w| texts(w.resyncs())).unwrap_or_default();
+    let given_up = wishes.map(|w| texts(w.given_up())).unwrap_or_default();
     Json(Tables {
         tables: shared.pipeline.tables.clone(),
         changes: wishes.map(|w| w.changes()).unwrap_or_default(),
-        resyncs: wishes.map(|w| w.resyncs().iter().map(ToString::to_string).collect()).unwrap_or_default(),
+        resyncs,
+        given_up,
         replicated: status::gather(&shared.pipeline).tables,
     })
 }
@@ -78,7 +85,7 @@ pub async fn change(State(shared): State<Shared>, body: Result<Json<Change>, Jso
     }
 }
 
-/// Accepted, not done: `resyncs` of `/api/v1/tables` no longer names the table when it is.
+/// Accepted, not done: `resyncs` of `/api/v1/tables` no longer names the table when it is, or when it is `given_up`.
 pub async fn resync(State(shared): State<Shared>, body: Result<Json<Resync>, JsonRejection>) -> Response {
     let name = match body {
         Ok(Json(Resync { database, table })) => TableName::new(database, table),

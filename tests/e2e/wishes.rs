@@ -74,6 +74,9 @@ fn a_table_is_copied_again_beside_itself_and_swapped_in() {
     load.stop();
     assert_same_contents(&upstream, &replica);
     assert!(auditor.finish().bank > 5);
+    upstream.execute("SET sql_log_bin = 0; DROP TABLE d.n");
+    let gone = tidelake(&["resync", "d.n", "--wait", "--http", &http(&replica)]);
+    assert!(!gone.status.success() && String::from_utf8_lossy(&gone.stderr).contains("d.n was not copied again"));
     let refused = tidelake(&["resync", "d.nothing", "--http", &http(&replica)]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("no table d.nothing"));
 }

@@ -76,6 +76,13 @@ impl ServiceSource {
         self.shared.wishes.all()
     }
 
+    /// The tables that were asked for with [`ServiceSource::resync`] and are not copied again, because upstream has them no
+    /// more.
+    #[must_use]
+    pub fn given_up_resyncs(&self) -> Vec<TableName> {
+        self.shared.wishes.given_up()
+    }
+
     /// Compares a table of the replica with the upstream's at one commit, while both go on. What keeps it from being
     /// compared stands in the verdict.
     pub async fn verify(&self, replica: &ReplicaParts, name: &TableName) -> TableVerdict {

@@ -160,7 +160,7 @@ impl Coordinator {
         wait::covered(&*self.buffer, &*self.engine, &head).await?;
         let catalog = self.catalog()?;
         self.drop_unwanted(&catalog, &listed).await?;
-        self.forget_wishes(&listed);
+        self.give_up_wishes(&listed);
         let wishes = &self.shared.wishes;
         let is_due = |table: &&ListedTable| is_missing(&catalog, &table.name) || wishes.is_waiting(&table.name);
         let due: Vec<&ListedTable> = listed.iter().filter(is_due).collect();
@@ -274,11 +274,11 @@ impl Coordinator {
     }
 
     /// Wishes for tables that are gone.
-    fn forget_wishes(&self, listed: &[ListedTable]) {
+    fn give_up_wishes(&self, listed: &[ListedTable]) {
         for (name, _) in self.shared.wishes.all() {
             if listed.iter().all(|table| table.name != name) && !self.active.contains(&name) {
                 tracing::warn!(table = %name, "upstream has no such table any more, it is not copied again");
-                self.shared.wishes.forget(&name);
+                self.shared.wishes.give_up(&name);
             }
         }
     }
