@@ -3,6 +3,7 @@
 //!
 //! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one ([`ServerKind`]) and how it is set.
 //! * [`Kafka`] is a broker.
+//! * [`S3`] is an object store.
 //! * [`SqlClient`] is the `mariadb` command line client: it prints the very bytes a user would see, of an upstream and
 //!   of Tidelake alike.
 //! * [`Process`] is any child process that dies with the test process.
@@ -18,6 +19,7 @@ mod mariadb;
 mod options;
 mod process;
 mod proxy;
+mod s3;
 mod template;
 
 pub use client::SqlClient;
@@ -27,3 +29,4 @@ pub use mariadb::MariaDb;
 pub use options::MariaDbOptions;
 pub use process::{Process, Signal};
 pub use proxy::TcpProxy;
+pub use s3::S3;

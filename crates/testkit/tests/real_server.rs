@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, SqlClient, TcpProxy};
+use tidelake_testkit::{MariaDb, MariaDbOptions, S3, ServerKind, SqlClient, TcpProxy};
 
 #[test]
 fn a_new_server_logs_rows_and_begins_with_an_empty_log() {
@@ -120,4 +120,20 @@ fn every_kind_of_server_starts_logs_rows_and_survives_a_kill() {
         let source = SqlClient { port: server.port(), user: "root".to_owned(), password: String::new() };
         assert_eq!(source.batch_text("SELECT COUNT(*) FROM d.t"), b"1\n", "{kind:?}");
     }
+}
+
+#[test]
+fn an_object_store_makes_buckets_and_two_do_not_share_them() {
+    let (s3, other) = (S3::start(), S3::start());
+    s3.create_bucket("tidelake");
+    let get = |s3: &S3| {
+        let mut stream = std::net::TcpStream::connect(s3.address()).expect("it listens");
+        let request =
+            format!("GET /tidelake?list-type=2 HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", s3.address());
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("send");
+        std::io::read_to_string(stream).expect("an answer")
+    };
+    let (listed, missing) = (get(&s3), get(&other));
+    assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("<KeyCount>0</KeyCount>"), "{listed}");
+    assert!(missing.contains("NoSuchBucket"), "{missing}");
 }
