@@ -16,18 +16,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest packet taken from the upstream: a row event can be as large as MySQL's own limit of 1 GiB.
 const MAX_PACKET: usize = 1 << 30;
 
-/// What every session of Tidelake is set to: values come as stored, in UTC, and no server default cuts a long read short.
+/// What every session of Tidelake is set to: values come as stored, in UTC, no server default cuts a long read short, and
+/// whoever waits for a table's definition gives up after a minute and tries again, so that others get their turn.
 /// `character_set_results = NULL` sends text in the column's own charset, as row events do.
 const SESSION: &str = "SET NAMES utf8mb4, SESSION character_set_results = NULL, SESSION time_zone = '+00:00', \
     SESSION sql_mode = 'ALLOW_INVALID_DATES', SESSION sql_quote_show_create = 1, SESSION sql_select_limit = DEFAULT, \
     SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600, SESSION wait_timeout = 86400, \
-    SESSION autocommit = 1";
+    SESSION lock_wait_timeout = 60, SESSION autocommit = 1";
 
 /// The same for MariaDB.
 const SESSION_MARIADB: &str = "SET NAMES utf8mb4, SESSION character_set_results = NULL, SESSION time_zone = '+00:00', \
     SESSION sql_mode = 'ALLOW_INVALID_DATES', SESSION sql_quote_show_create = 1, SESSION sql_select_limit = DEFAULT, \
     SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600, SESSION wait_timeout = 86400, \
-    SESSION max_statement_time = 0, SESSION autocommit = 1";
+    SESSION lock_wait_timeout = 60, SESSION max_statement_time = 0, SESSION autocommit = 1";
 
 /// A statement of its own: the variable has three names over the servers' versions.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";

@@ -36,6 +36,8 @@ struct Reader {
     kind: SnapshotKind,
     /// Rows of a range; `None`: the table is read in one piece.
     range_rows: Option<usize>,
+    /// Borders are looked for one after the other.
+    borders: Mutex<()>,
 }
 
 /// A snapshot that a reader has open.
@@ -58,8 +60,15 @@ impl Job {
         let (options, def) = (&self.shared.options, copying.lock().await.def.clone());
         let range_rows = has_key_order(&def).then_some(options.copy_chunk_rows.max(1));
         let large = range_rows.is_some_and(|rows| estimated_rows > 2 * rows as u64);
-        let reader =
-            Reader { job: self.clone(), copying: copying.clone(), def, server: server.clone(), kind, range_rows };
+        let reader = Reader {
+            job: self.clone(),
+            copying: copying.clone(),
+            def,
+            server: server.clone(),
+            kind,
+            range_rows,
+            borders: Mutex::default(),
+        };
         let reader = Arc::new(reader);
         let mut readers = JoinSet::new();
         readers.spawn(reader.clone().run(Some(conn)));
@@ -118,6 +127,7 @@ impl Reader {
             if self.kind.is_cheap() {
                 self.kind.close(connector, &mut conn).await?;
             } else {
+                self.kind.rest(connector, &mut conn).await?;
                 opened = Some(snapshot);
             }
             if range.is_none() {
@@ -153,18 +163,26 @@ impl Reader {
     }
 
     /// The next range that nobody reads, `None` if there is none.
+    ///
+    /// A question to the upstream may have to wait for an ALTER TABLE, and that waits for the readers that have rows of the
+    /// table in hand: so none of them waits for the one who asks.
     async fn next_range(&self, conn: &mut Conn) -> Result<Option<Range>> {
-        let mut copying = self.copying.lock().await;
-        if let Some(left) = copying.left.pop() {
-            return Ok(Some(left));
-        }
-        if copying.whole {
-            return Ok(None);
-        }
+        let _turn = self.borders.lock().await;
+        let frontier = {
+            let mut copying = self.copying.lock().await;
+            if let Some(left) = copying.left.pop() {
+                return Ok(Some(left));
+            }
+            if copying.whole {
+                return Ok(None);
+            }
+            copying.cursor.frontier.clone()
+        };
         let upto = match self.range_rows {
-            Some(rows) => self.border(conn, &copying.cursor.frontier, rows).await?,
+            Some(rows) => self.border(conn, &frontier, rows).await?,
             None => None,
         };
+        let mut copying = self.copying.lock().await;
         copying.whole = upto.is_none();
         Ok(Some(copying.cursor.begin(upto)))
     }

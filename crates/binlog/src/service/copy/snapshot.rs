@@ -67,6 +67,7 @@ impl SnapshotKind {
                 run(conn, START, "begin a snapshot").await?;
                 let head = history::read_head(connector, conn, server).await?;
                 run(conn, "UNLOCK TABLES", "release the global lock").await?;
+                run(conn, "SAVEPOINT tidelake", "begin a snapshot").await?;
                 head
             }
             SnapshotKind::TableLock => {
@@ -77,6 +78,19 @@ impl SnapshotKind {
             }
         };
         Ok(position.to_source(0))
+    }
+
+    /// Lets go of the table's definition, which the transaction keeps locked since it has read rows: an ALTER TABLE would
+    /// wait for as long as the snapshot is kept, and everybody else for the ALTER TABLE.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub async fn rest(self, connector: &Connector, conn: &mut Conn) -> Result<()> {
+        if self != SnapshotKind::GlobalLock {
+            return Ok(());
+        }
+        let done = conn.query_drop("ROLLBACK TO SAVEPOINT tidelake").await;
+        done.map_err(|e| connector.error("let go of a table's definition", &e))
     }
 
     /// Ends reading.

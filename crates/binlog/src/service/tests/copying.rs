@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidelake_core::ports::{Buffer, Source, StoreEngine};
 use tidelake_core::{CellValue, TableName, TableState};
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use super::replica::{PATIENCE, Replica};
 use super::transactions;
@@ -305,4 +305,36 @@ async fn changes_through_a_merge_table_that_was_there_before_are_noticed() {
     waited.unwrap_or_else(|_| panic!("{:#?}", replica.catalog().tables));
     assert_eq!(replica.rows("a", "t2").await, [[CellValue::Int(2)]]);
     replica.stop().await;
+}
+
+/// Tables are altered all the time while several readers copy them: neither waits for the other for ever.
+async fn altered_under_its_readers(kind: ServerKind) {
+    let server = MariaDb::start(MariaDbOptions::of(kind));
+    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4)";
+    server.execute(&format!(
+        "CREATE DATABASE a; CREATE TABLE a.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(100)); \
+         INSERT INTO a.t (v) SELECT REPEAT('v', 100) FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e"
+    ));
+    let replica = Replica::start(&server, |options| (options.copy_chunk_rows, options.copy_threads) = (20, 4)).await;
+    let altered = async {
+        for round in 0..15 {
+            let done = tokio::task::spawn_blocking({
+                let client = server.client();
+                move || client.batch_text(&format!("ALTER TABLE a.t ADD COLUMN c{round} INT DEFAULT {round}"))
+            });
+            done.await.unwrap();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, altered).await.expect("ALTER TABLE gets its turn");
+    replica.catch_up().await;
+    assert_eq!(replica.rows("a", "t").await.len(), 3125);
+    assert_eq!(replica.entry("a", "t").def.columns.len(), 17);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_altered_under_its_readers() {
+    altered_under_its_readers(ServerKind::MariaDb).await;
+    altered_under_its_readers(ServerKind::MySqlNew).await;
 }
