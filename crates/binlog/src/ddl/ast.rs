@@ -29,6 +29,13 @@ pub(super) enum Statement {
     Truncate(RawName),
 }
 
+impl Statement {
+    /// True if it says what columns are, or what is in them.
+    pub(super) fn defines_columns(&self) -> bool {
+        matches!(self, Statement::CreateTable(_) | Statement::AlterTable { .. })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CreateTable {
     pub(super) name: RawName,

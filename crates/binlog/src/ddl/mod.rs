@@ -70,6 +70,8 @@ pub struct DdlContext<'a> {
     pub sql_mode: u64,
     /// What holds where the statement does not say it.
     pub session: &'a SessionDefaults,
+    /// It has bytes that nobody knows the characters of: the client said no charset, or they are none in it.
+    pub illegible: bool,
     /// It ended with an error and is logged all the same, because of what it did before.
     pub failed: bool,
     /// Right after the statement.
@@ -105,6 +107,11 @@ pub fn changes(sql: &str, context: &DdlContext<'_>, catalog: &Catalog) -> DdlOut
     let parsed = parse::statement(Cursor::new(sql, &lexed.tokens), context.flavor);
     match (parsed, lexed.error) {
         (Ok(Statement::Ignore), _) => DdlOutcome::Ignore,
+        (Ok(statement), _) if context.illegible && statement.defines_columns() => {
+            let table = effect::names_of(&statement).into_iter().next();
+            effect::Effect::new(context, catalog)
+                .unreadable(table, "it has bytes that are no text in its client's charset")
+        }
         (Ok(statement), None) => effect::Effect::new(context, catalog).of(&statement),
         (Ok(statement), Some(error)) => {
             let table = effect::names_of(&statement).into_iter().next();

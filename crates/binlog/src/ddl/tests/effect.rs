@@ -247,10 +247,18 @@ fn an_unreadable_statement_names_its_table_or_none() {
         flavor: ServerFlavor::MariaDb,
         sql_mode: 0,
         session: &upstream.session,
+        illegible: false,
         failed: false,
         position: &position,
         wanted: &|_| true,
     };
+    let illegible = DdlContext { database: "d", illegible: true, ..context };
+    let outcome = changes("CREATE TABLE c (e enum('\u{fffd}'))", &illegible, &upstream.catalog);
+    assert!(
+        matches!(&outcome, DdlOutcome::Resync { tables, reason, .. } if tables.len() == 1 && reason.contains("charset"))
+    );
+    assert!(matches!(changes("DROP TABLE a, \u{fffd}", &illegible, &upstream.catalog), DdlOutcome::Changes(_)));
+    let context = DdlContext { database: "", illegible: false, ..illegible };
     let nameless = changes("DROP TABLE t", &context, &upstream.catalog);
     assert!(matches!(&nameless, DdlOutcome::Resync { tables, .. } if tables.is_empty()), "{nameless:?}");
 }

@@ -55,6 +55,7 @@ impl Upstream {
             flavor: self.flavor,
             sql_mode: self.sql_mode,
             session: &self.session,
+            illegible: false,
             failed: self.failed,
             position: &position,
             wanted,

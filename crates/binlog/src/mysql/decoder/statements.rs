@@ -32,7 +32,7 @@ impl BinlogDecoder {
     }
 
     fn on_ddl(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
-        let sql = text_of(query);
+        let (sql, illegible) = text_of(query);
         let session = self.sessions.defaults(&sql, query, current.flavor());
         self.sessions.note(&sql, query, current.flavor(), current.catalog);
         let (decoder, catalog) = (&*self, &*current.catalog);
@@ -46,6 +46,7 @@ impl BinlogDecoder {
             flavor: current.flavor(),
             sql_mode: query.sql_mode,
             session: &session,
+            illegible,
             failed: query.error_code != 0,
             position: current.position,
             wanted: &wanted,
@@ -80,7 +81,7 @@ impl BinlogDecoder {
     }
 
     fn on_dml(&mut self, query: &QueryEvent<'_>, current: &mut Current<'_>) -> Result<()> {
-        let sql = text_of(query);
+        let (sql, _) = text_of(query);
         let target = single_target(&sql, &query.database);
         // A temporary table's name may be a real table's too: then the real one is taken to be meant.
         let is_temporary = |t: &TableName| {
@@ -125,14 +126,21 @@ impl BinlogDecoder {
     }
 }
 
-/// The statement as UTF-8, by the charset of the client that sent it.
-fn text_of(query: &QueryEvent<'_>) -> String {
+/// The statement as UTF-8, by the charset of the client that sent it; true if some of it is not known to be what the client
+/// meant. A client that says `binary` means a column's own charset in what is said of the column.
+fn text_of(query: &QueryEvent<'_>) -> (String, bool) {
+    let client = query.client.and_then(collation::charset);
     // swe7 has letters where the server writes quotes and brackets of its own: it reads the bytes, whatever they stand for
-    let charset = query.client.and_then(collation::charset).filter(|c| *c != "swe7").and_then(Charset::named);
+    let charset = client.filter(|c| *c != "swe7").and_then(Charset::named);
     let mut scratch = String::new();
     match charset.map(|c| c.decode(&query.sql, &mut scratch).map(str::to_owned)) {
-        Some(Ok(text)) => text,
-        _ => String::from_utf8_lossy(&query.sql).into_owned(),
+        Some(Ok(text)) => (text, false),
+        _ => {
+            let said = client.is_none() || query.sql.is_ascii();
+            let text = String::from_utf8_lossy(&query.sql);
+            let illegible = !said || matches!(text, std::borrow::Cow::Owned(_));
+            (text.into_owned(), illegible)
+        }
     }
 }
 

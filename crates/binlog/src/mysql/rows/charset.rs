@@ -3,7 +3,7 @@
 //! The single-byte charsets convert by the server's own tables; Unicode's forms by own code; gbk, gb2312, gb18030, big5,
 //! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables) and, where the server's differ, by the tables of
 //! `east_asian`. A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not UTF-8 in
-//! a utf8 column are refused, because the server prints them raw. `filename` is refused. (One code of ujis and eucjpms, 8EA0, is
+//! a utf8 column are refused, because the server prints them raw, and so are surrogates in a ucs2 column. `filename` is refused. (One code of ujis and eucjpms, 8EA0, is
 //! two `?` in MySQL and one here.)
 
 use std::sync::Arc;
@@ -27,7 +27,9 @@ pub enum Charset {
     },
     /// Single bytes; the table has the upper half.
     Table(Arc<[char; 128]>),
-    /// ucs2, utf16, utf16le.
+    /// ucs2.
+    Ucs2,
+    /// utf16, utf16le.
     Utf16 {
         /// Most significant byte first.
         big_endian: bool,
@@ -54,7 +56,8 @@ impl Charset {
             "utf8" | "utf8mb3" | "utf8mb4" => Charset::Utf8,
             "ascii" => Charset::SevenBit { swedish: false },
             "swe7" => Charset::SevenBit { swedish: true },
-            "ucs2" | "utf16" => Charset::Utf16 { big_endian: true },
+            "ucs2" => Charset::Ucs2,
+            "utf16" => Charset::Utf16 { big_endian: true },
             "utf16le" => Charset::Utf16 { big_endian: false },
             "utf32" => Charset::Utf32,
             "gbk" | "gb2312" => east_asian(&name, encoding_rs::GBK, pairs),
@@ -77,7 +80,7 @@ impl Charset {
     /// Converts `bytes`. Borrows them if they are UTF-8 already; otherwise the text is in `scratch`.
     ///
     /// # Errors
-    /// For bytes that are not UTF-8 where the charset is.
+    /// For bytes that are not UTF-8 where the charset is, and for surrogates in ucs2.
     pub fn decode<'a>(&self, bytes: &'a [u8], scratch: &'a mut String) -> Parsed<&'a str> {
         if let Charset::Utf8 = self {
             return std::str::from_utf8(bytes)
@@ -91,6 +94,14 @@ impl Charset {
                 b @ 0..=127 => b as char,
                 b => table[usize::from(b - 128)],
             })),
+            Charset::Ucs2 => {
+                for pair in bytes.chunks(2) {
+                    let unit =
+                        if let [a, b] = pair { u32::from(u16::from_be_bytes([*a, *b])) } else { u32::from(b'?') };
+                    scratch
+                        .push(char::from_u32(unit).ok_or_else(|| Malformed::because("a surrogate in a ucs2 column"))?);
+                }
+            }
             Charset::Utf16 { big_endian } => {
                 let units = bytes.chunks(2).map(|pair| match (pair, big_endian) {
                     ([a, b], true) => u16::from_be_bytes([*a, *b]),

@@ -98,6 +98,8 @@ fn charsets() {
     assert_eq!(text("gbk", b"\xd6\xd0"), Ok("中".to_owned()));
     assert_eq!(text("swe7", b"[a"), Ok("Äa".to_owned()));
     assert!(text("utf8mb4", b"\xff").is_err());
+    assert_eq!(text("ucs2", b"\0a\x04\x10"), Ok("aА".to_owned()));
+    assert!(text("ucs2", b"\xdf\x84").is_err() && text("ucs2", b"\xd8\x34\xdd\x1e").is_err());
     assert!(Charset::named("filename").is_none());
     // where the server's tables are its own
     assert_eq!(text("sjis", b"a\x81\x60\x81\x61\x5c\xb1"), Ok("a〜‖\\ｱ".to_owned()));

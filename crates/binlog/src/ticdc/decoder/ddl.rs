@@ -31,6 +31,7 @@ impl FeedDecoder {
             flavor: ServerFlavor::TiDb,
             sql_mode: MODE_STRICT_TRANS_TABLES,
             session: &session,
+            illegible: false,
             failed: false,
             position: current.position,
             wanted: &wanted,
