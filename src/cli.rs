@@ -76,6 +76,10 @@ pub struct RunArgs {
     /// for what it sends to Kafka, drainer:DIR[?zone=...] for TiDB Binlog's files
     #[arg(long, env = "TIDELAKE_SOURCE", hide_env_values = true, value_name = "URL")]
     pub source: Option<String>,
+    /// For feeds of TiDB: copy the tables first, from TiDB itself, mysql://USER:PASSWORD@HOST:PORT[/?tso=START-TS], or from
+    /// what Dumpling wrote, dumpling:DIR; the feed is read from that TSO on
+    #[arg(long, env = "TIDELAKE_COPY_FROM", hide_env_values = true, value_name = "URL")]
+    pub copy_from: Option<String>,
     /// Tables to replicate: comma-separated patterns db.table with * and ?, ! excludes [default: all]
     #[arg(long, env = "TIDELAKE_TABLES", value_name = "PATTERNS")]
     pub tables: Option<String>,

@@ -76,6 +76,12 @@ pub enum SourceSettings {
         url: String,
         /// Wait for more at the end.
         follow: bool,
+        /// `--copy-from`: what to copy first. May hold credentials: never log it.
+        copy_from: Option<String>,
+        /// Rows per chunk of that copy.
+        copy_chunk_rows: usize,
+        /// Tables copied at the same time.
+        copy_threads: usize,
     },
     /// A directory of binlog files.
     Files {
@@ -91,6 +97,7 @@ pub enum SourceSettings {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileConfig {
     source: Option<String>,
+    copy_from: Option<String>,
     tables: Option<String>,
     follow: Option<bool>,
     copy_chunk_rows: Option<usize>,
@@ -129,16 +136,30 @@ impl Settings {
                 "no source given: add --source mysql://USER:PASSWORD@HOST:PORT (or another source, see `tidelake run --help`), or try `tidelake demo`"
             );
         };
+        let copy_from = args.copy_from.or(file.copy_from.clone());
+        if copy_from.is_some() && feed::kind_of(&source).is_none() {
+            bail!(
+                "--copy-from is for feeds of TiDB (ticdc-storage:, kafka:, drainer:); other sources copy by themselves, or have everything in their files"
+            );
+        }
+        let chunk_rows = positive("copy-chunk-rows", args.copy_chunk_rows.or(file.copy_chunk_rows), 20_000)?;
+        let threads = positive("copy-threads", args.copy_threads.or(file.copy_threads), 2)?;
         let source = if let Some(dir) = source.strip_prefix("file:") {
             let dir = PathBuf::from(dir.strip_prefix("//").unwrap_or(dir));
             SourceSettings::Files { dir, follow: args.follow || file.follow.unwrap_or(false) }
         } else if feed::kind_of(&source).is_some() {
-            SourceSettings::Feed { url: source, follow: args.follow || file.follow.unwrap_or(false) }
+            SourceSettings::Feed {
+                url: source,
+                follow: args.follow || file.follow.unwrap_or(false),
+                copy_from,
+                copy_chunk_rows: chunk_rows,
+                copy_threads: threads,
+            }
         } else {
             SourceSettings::Service {
                 url: source,
-                copy_chunk_rows: positive("copy-chunk-rows", args.copy_chunk_rows.or(file.copy_chunk_rows), 20_000)?,
-                copy_threads: positive("copy-threads", args.copy_threads.or(file.copy_threads), 2)?,
+                copy_chunk_rows: chunk_rows,
+                copy_threads: threads,
                 server_id: args.server_id.or(file.server_id),
             }
         };
@@ -278,6 +299,15 @@ mod tests {
         assert_eq!(settings.interval, Duration::from_millis(7));
         assert_eq!(settings.buffer_limit, 2 << 30);
         assert!(matches!(settings.source, SourceSettings::Service { copy_threads: 7, .. }));
+    }
+
+    #[test]
+    fn only_feeds_are_copied_from_elsewhere() {
+        let args = |source: &str| RunArgs { copy_from: Some("dumpling:d".into()), ..run_args(source) };
+        let settings = Settings::from_run(args("ticdc-storage:/sink")).expect("settings");
+        assert!(matches!(settings.source, SourceSettings::Feed { copy_from: Some(from), .. } if from == "dumpling:d"));
+        let message = Settings::from_run(args("mysql://u@h")).unwrap_err().to_string();
+        assert!(message.contains("--copy-from"), "{message}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tidelake_binlog::filter::TableFilter;
 use tidelake_binlog::kafka::{KafkaOptions, KafkaSource};
 use tidelake_binlog::ticdc::storage::{StorageOptions, StorageSource};
 use tidelake_binlog::tidb_binlog::{DrainerOptions, DrainerSource};
+use tidelake_binlog::tidb_copy::{CopiedFeed, CopyFrom, CopyOptions};
 use tidelake_core::ports::Source;
 
 const STORAGE: &str = "ticdc-storage";
@@ -26,6 +27,21 @@ pub fn address(url: &str) -> String {
     let rest = url.split_once(':').map_or(url, |(_, rest)| rest);
     let rest = rest.split('?').next().unwrap_or_default();
     rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned()
+}
+
+/// The feed with a copy before it, as `--copy-from` says.
+///
+/// # Errors
+/// A text that cannot be read; never with a password.
+pub fn with_copy(
+    feed: Arc<dyn Source>,
+    from: &str,
+    filter: TableFilter,
+    rows: usize,
+    threads: usize,
+) -> Result<Arc<dyn Source>> {
+    let from = CopyFrom::parse(from).context("--copy-from")?;
+    Ok(Arc::new(CopiedFeed::new(feed, CopyOptions { from, filter, chunk_rows: rows, threads })))
 }
 
 /// Opens the feed. `scratch` is a directory for events that outgrow memory.

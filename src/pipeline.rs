@@ -264,7 +264,14 @@ type OpenedSource = (Arc<dyn Source>, Option<Arc<ServiceSource>>);
 
 fn open_source(settings: &Settings, kept: &Kept, dir: &DataDir) -> Result<OpenedSource> {
     Ok(match &settings.source {
-        SourceSettings::Feed { url, follow } => (feed::open(url, *follow, filter(settings)?, &dir.feed())?, None),
+        SourceSettings::Feed { url, follow, copy_from, copy_chunk_rows, copy_threads } => {
+            let opened = feed::open(url, *follow, filter(settings)?, &dir.feed())?;
+            let source = match copy_from {
+                Some(from) => feed::with_copy(opened, from, filter(settings)?, *copy_chunk_rows, *copy_threads)?,
+                None => opened,
+            };
+            (source, None)
+        }
         SourceSettings::Files { dir, follow } => {
             let filter = filter(settings)?;
             (Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow })), None)

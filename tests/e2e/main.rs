@@ -10,6 +10,7 @@ mod compare;
 mod kinds;
 mod load;
 mod store;
+mod tidb_double;
 mod tidelake;
 
 mod bad_input;
@@ -31,6 +32,7 @@ mod schema_changes;
 mod shutdown;
 mod sweep;
 mod tidb;
+mod tidb_copy;
 mod upstream;
 mod verify;
 mod wishes;

@@ -8,3 +8,4 @@ pub mod mysql;
 pub mod service;
 pub mod ticdc;
 pub mod tidb_binlog;
+pub mod tidb_copy;

@@ -7,15 +7,15 @@
 
 mod append;
 mod backoff;
-mod connect;
-mod copy;
-mod history;
+pub(crate) mod connect;
+pub(crate) mod copy;
+pub(crate) mod history;
 mod preflight;
 mod server;
 mod source;
 mod stream;
 mod tables;
-mod url;
+pub(crate) mod url;
 mod verify;
 mod wire;
 mod wishes;
@@ -42,6 +42,7 @@ use connect::Connector;
 pub use preflight::{Finding, FindingLevel, Preflight, preflight};
 pub use server::UpstreamServer;
 pub use source::ServiceSource;
+pub(crate) use tables::quoted_name;
 use url::UpstreamUrl;
 pub use verify::{Difference, Outcome, ReplicaParts, TableVerdict};
 use wishes::Wishes;

@@ -1,7 +1,7 @@
 //! From events in commit order to whole transactions in the Data Buffer.
 
 use tidelake_core::ports::{Buffer, TransactionAppender};
-use tidelake_core::{Error, Result};
+use tidelake_core::{CommitSeq, Error, Result};
 
 use super::assembler::{Outlet, hex};
 use super::place::FeedPlace;
@@ -36,7 +36,15 @@ impl<'a> FeedAppender<'a> {
     }
 
     fn place(&self, tso: u64, ddl: Vec<String>) -> FeedPlace {
-        FeedPlace { tso, ddl, offsets: self.offsets.clone() }
+        FeedPlace { ddl, offsets: self.offsets.clone(), ..FeedPlace::at(tso) }
+    }
+
+    /// An empty transaction that says that the tables were copied as of this TSO.
+    ///
+    /// # Errors
+    /// If the buffer cannot be written.
+    pub fn copied(&self, tso: u64) -> Result<CommitSeq> {
+        self.begin(&format!("tso:{tso}:copied"))?.commit(FeedPlace::copied(tso).to_source())
     }
 
     /// Ends the open transaction.

@@ -55,6 +55,8 @@ pub struct Assembler {
     floor: u64,
     /// Hashes of the DDLs given out at exactly `floor`.
     taken: Vec<u64>,
+    /// Nothing at `floor` is new: the tables were copied as of it.
+    copied: bool,
 }
 
 impl Assembler {
@@ -74,6 +76,7 @@ impl Assembler {
             counter: 0,
             floor: after.map_or(0, |place| place.tso),
             taken: taken.map_err(|e| Error::Invalid(format!("position in a feed of TiDB: {e}")))?,
+            copied: after.is_some_and(|place| place.copied),
         })
     }
 
@@ -86,7 +89,7 @@ impl Assembler {
     /// The place to resume from.
     #[must_use]
     pub fn place(&self) -> FeedPlace {
-        FeedPlace { tso: self.floor, ddl: hex(&self.taken), offsets: Vec::new() }
+        FeedPlace { ddl: hex(&self.taken), copied: self.copied, ..FeedPlace::at(self.floor) }
     }
 
     /// What is held back.
@@ -106,7 +109,7 @@ impl Assembler {
             Event::Image { commit_ts, image } => record(*commit_ts, ROW, &[], image),
             Event::Ddl { commit_ts, .. } if *commit_ts < self.floor => return Ok(()),
             Event::Ddl { commit_ts, ddl } => {
-                if *commit_ts == self.floor && self.taken.contains(&ddl_hash(&ddl.query)) {
+                if *commit_ts == self.floor && (self.copied || self.taken.contains(&ddl_hash(&ddl.query))) {
                     return Ok(());
                 }
                 let json = serde_json::to_vec(ddl).map_err(|e| Error::Internal(format!("encode DDL: {e}")))?;
@@ -161,6 +164,7 @@ impl Assembler {
         }
         ordered.close()?;
         self.taken = if ordered.ddl_ts == watermark { ordered.taken } else { Vec::new() };
+        self.copied &= self.floor == watermark;
         self.floor = watermark;
         self.memory_bytes = self.memory.iter().map(|r| r.len() + size_of::<Vec<u8>>()).sum();
         Ok(())

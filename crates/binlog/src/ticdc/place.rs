@@ -22,7 +22,16 @@ pub struct FeedPlace {
     /// Kafka: the offset from which each partition is read again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<i64>,
+    /// The tables are to be copied as of `tso` before anything of the feed is read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copying: bool,
+    /// The tables were copied as of `tso`: every DDL at it was taken too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
 }
+
+/// Of a place where the tables were copied: behind everything else at its commit-ts.
+const COPIED: u64 = u32::MAX as u64;
 
 impl FeedPlace {
     /// Right after everything with this commit-ts but its DDLs.
@@ -31,11 +40,38 @@ impl FeedPlace {
         FeedPlace { tso, ..FeedPlace::default() }
     }
 
-    /// The place that a source's position names.
+    /// Before a copy of the tables as of this TSO.
+    #[must_use]
+    pub fn copying(tso: u64) -> FeedPlace {
+        FeedPlace { copying: true, ..FeedPlace::at(tso) }
+    }
+
+    /// Right after that copy: what the feed has of this commit-ts or before it is in the copied rows.
+    #[must_use]
+    pub fn copied(tso: u64) -> FeedPlace {
+        FeedPlace { copied: true, ..FeedPlace::at(tso) }
+    }
+
+    /// The place in a feed that a source's position names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the token is of another kind of source, or a copy must come first.
+    pub fn parse(position: &SourcePosition) -> Result<FeedPlace> {
+        let place = FeedPlace::parse_any(position)?;
+        if place.copying {
+            return Err(Error::Invalid(format!(
+                "the copy of the tables as of TSO {} is not finished: start with the same --copy-from again",
+                place.tso
+            )));
+        }
+        Ok(place)
+    }
+
+    /// The same, also of a place before a copy.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the token is of another kind of source.
-    pub fn parse(position: &SourcePosition) -> Result<FeedPlace> {
+    pub fn parse_any(position: &SourcePosition) -> Result<FeedPlace> {
         serde_json::from_str(&position.token)
             .map_err(|e| Error::Invalid(format!("{:?} is no position in a feed of TiDB: {e}", position.token)))
     }
@@ -44,7 +80,8 @@ impl FeedPlace {
     #[must_use]
     pub fn to_source(&self) -> SourcePosition {
         let token = serde_json::to_string(self).expect("strings and numbers have a JSON form");
-        SourcePosition { major: self.tso, minor: self.ddl.len() as u64, token, commit_time_us: time_us(self.tso) }
+        let minor = if self.copied { COPIED } else { self.ddl.len() as u64 };
+        SourcePosition { major: self.tso, minor, token, commit_time_us: time_us(self.tso) }
     }
 }
 
@@ -66,12 +103,22 @@ mod tests {
 
     #[test]
     fn places_go_through_positions() {
-        let place = FeedPlace { tso: 7, ddl: vec!["a".into()], offsets: vec![3] };
+        let place = FeedPlace { ddl: vec!["a".into()], offsets: vec![3], ..FeedPlace::at(7) };
         let position = place.to_source();
         assert_eq!(position.order(), (7, 1));
         assert_eq!(FeedPlace::parse(&position).expect("parses"), place);
         assert!(position.covers(&FeedPlace::at(7).to_source()));
         let other = SourcePosition { token: r#"{"file":"a","pos":4}"#.into(), ..SourcePosition::default() };
         assert!(FeedPlace::parse(&other).is_err());
+    }
+
+    #[test]
+    fn a_copy_comes_before_the_feed() {
+        let (before, after) = (FeedPlace::copying(7).to_source(), FeedPlace::copied(7).to_source());
+        assert!(FeedPlace::parse(&before).unwrap_err().to_string().contains("--copy-from"));
+        assert_eq!(FeedPlace::parse_any(&before).expect("parses"), FeedPlace::copying(7));
+        assert_eq!(FeedPlace::parse(&after).expect("parses"), FeedPlace::copied(7));
+        assert!(after.covers(&before) && !before.covers(&after));
+        assert!(FeedPlace::at(8).to_source().covers(&after));
     }
 }

@@ -179,7 +179,8 @@ fn read_all(
 ) -> Result<()> {
     let after = after.map(FeedPlace::parse).transpose()?.unwrap_or_default();
     let segments = segment::list(&options.dir)?;
-    let first = first_segment(&segments, after.tso)?;
+    // Drainer may have begun right behind the place of a copy
+    let first = if after.copied { 0 } else { first_segment(&segments, after.tso)? };
     progress.set(SourceState::Streaming, "");
     progress.reached(&after);
     let appender = FeedAppender::new(buffer, &options.zone, true)?;
@@ -260,7 +261,8 @@ impl Run<'_> {
             Record::Ddl(ddl) => {
                 let hash = ddl_hash(&ddl.query);
                 let text = format!("{hash:016x}");
-                if ts < self.place.tso || (ts == self.place.tso && self.place.ddl.contains(&text)) {
+                let taken = self.place.copied || self.place.ddl.contains(&text);
+                if ts < self.place.tso || (ts == self.place.tso && taken) {
                     return Ok(());
                 }
                 let json = serde_json::to_vec(&ddl).map_err(|e| Error::Internal(format!("encode DDL: {e}")))?;

@@ -6,11 +6,11 @@ use tidelake_core::{Error, Result};
 use super::select::hex;
 
 /// A row's key: its cells, as the server printed them.
-pub(super) type Key = Vec<Vec<u8>>;
+pub(crate) type Key = Vec<Vec<u8>>;
 
 /// A range of the key, that one reader copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Range {
+pub(crate) struct Range {
     /// The last key before it. Empty: it begins with the first row.
     pub after: Key,
     /// Its last key; `None`: it goes to the end of the table.
@@ -19,7 +19,7 @@ pub(super) struct Range {
 
 /// Everything up to `frontier` is copied, but for the open ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// The end of the last range that was begun. Empty: none was.
     pub frontier: Key,
     /// Ranges that are being copied, each without what is copied of it.

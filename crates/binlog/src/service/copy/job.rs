@@ -262,7 +262,7 @@ pub(super) fn is_lasting(error: &Error) -> bool {
 }
 
 /// The record that stops a table which cannot be copied.
-pub(super) fn stop_record(name: &TableName, reason: &str) -> ControlRecord {
+pub(crate) fn stop_record(name: &TableName, reason: &str) -> ControlRecord {
     ControlRecord::StopTable { name: name.clone(), reason: format!("cannot be copied: {reason}") }
 }
 
@@ -270,7 +270,7 @@ pub(super) fn stop_record(name: &TableName, reason: &str) -> ControlRecord {
 ///
 /// # Errors
 /// The buffer's own.
-pub(super) async fn append(
+pub(crate) async fn append(
     buffer: Arc<dyn Buffer>,
     record: ControlRecord,
     rows: Option<RecordBatch>,
@@ -285,11 +285,11 @@ pub(super) async fn append(
 }
 
 /// The cells of a row of the text protocol; `None` is NULL.
-pub(in crate::service) fn cells(row: &Row) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
+pub(crate) fn cells(row: &Row) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
     (0..row.len()).map(|i| cell(row, i))
 }
 
-pub(super) fn cell(row: &Row, index: usize) -> Option<&[u8]> {
+pub(crate) fn cell(row: &Row, index: usize) -> Option<&[u8]> {
     match row.as_ref(index) {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,

@@ -7,12 +7,12 @@
 //! [`cursor`] where to go on.
 
 pub(super) mod columns;
-mod cursor;
-pub(super) mod job;
+pub(crate) mod cursor;
+pub(crate) mod job;
 mod reader;
-pub(super) mod select;
+pub(crate) mod select;
 pub(super) mod snapshot;
-pub(super) mod wait;
+pub(crate) mod wait;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -34,13 +34,13 @@ fn key_expression(column: &ColumnDef) -> String {
 }
 
 /// The statement that reads all rows, in no order.
-pub(in crate::service) fn whole_sql(def: &TableDef) -> String {
+pub(crate) fn whole_sql(def: &TableDef) -> String {
     let columns: Vec<String> = def.columns.iter().map(expression).collect();
     format!("SELECT {} FROM {}", columns.join(", "), quoted_name(&def.name))
 }
 
 /// True if the server walks the key in order without sorting: ENUM and SET are ordered by their numbers, no index is.
-pub(super) fn has_key_order(def: &TableDef) -> bool {
+pub(crate) fn has_key_order(def: &TableDef) -> bool {
     let by_value = |i: &usize| !matches!(def.columns[*i].ty.kind, TypeKind::Enum | TypeKind::Set);
     !def.key.is_empty() && def.key_indexes().iter().all(by_value)
 }
@@ -49,7 +49,7 @@ pub(super) fn has_key_order(def: &TableDef) -> bool {
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the range does not fit the key.
-pub(super) fn range_sql(def: &TableDef, range: &Range) -> Result<String> {
+pub(crate) fn range_sql(def: &TableDef, range: &Range) -> Result<String> {
     if def.key.is_empty() {
         return Ok(whole_sql(def));
     }

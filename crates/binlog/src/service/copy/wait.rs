@@ -17,7 +17,7 @@ pub(in crate::service) async fn read_up_to(buffer: &dyn Buffer, position: &Sourc
 ///
 /// # Errors
 /// [`Error::Closed`] if the engine is gone.
-pub(super) async fn published_up_to(engine: &dyn StoreEngine, seq: CommitSeq) -> Result<()> {
+pub(crate) async fn published_up_to(engine: &dyn StoreEngine, seq: CommitSeq) -> Result<()> {
     let mut published = engine.published();
     let there = published.wait_for(|progress| progress.seq >= seq).await;
     there.map(drop).map_err(|_| Error::Closed("the store engine".into()))

@@ -125,7 +125,7 @@ impl FeedDecoder {
 
 /// The statement without `/*T! ... */`: what stands in these comments is of TiDB's own storage (clustering, TTL, placement,
 /// AUTO_RANDOM, shards), and changes neither columns nor keys.
-fn without_features(query: &str) -> String {
+pub(crate) fn without_features(query: &str) -> String {
     let mut out = String::with_capacity(query.len());
     let mut rest = query;
     let mut quote = None;

@@ -11,7 +11,7 @@
 //!
 //! Memory beside the batches: 40 bytes a row of the transaction being decoded.
 
-mod ddl;
+pub(crate) mod ddl;
 mod moment;
 mod tables;
 pub mod value;

@@ -223,7 +223,7 @@ pub fn base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn hex(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn hex(text: &[u8]) -> Option<Vec<u8>> {
     if text.len() % 2 == 1 {
         return None;
     }
