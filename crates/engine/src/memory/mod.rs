@@ -4,17 +4,20 @@
 //! of one table version with an index of its live keys; a flush turns a generation into a file. Small chunks are joined
 //! when they are published ([`Generation::join_small`]).
 
+mod index;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::concat_batches;
-use hashbrown::HashTable;
 use tidelake_core::{CommitSeq, Error, Result, TableDef};
 
 use crate::adapt::{Target, column_ids};
 use crate::keys::{KeyMaker, Keys};
+
+pub(crate) use index::{KeyIndex, Slot};
 
 /// Chunks below so many rows are joined: first those of single transactions, then what became of them.
 const JOINED_ROWS: [usize; 2] = [256, 8192];
@@ -104,83 +107,6 @@ impl Chunk {
     }
 }
 
-/// Where a live key of a generation is. It stays so when chunks are joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    hash: u64,
-    /// Which chunk it came with.
-    origin: u32,
-    /// Its row there.
-    row: u32,
-}
-
-/// Keys of a generation, and an index of the live ones.
-#[derive(Default)]
-pub(crate) struct KeyIndex {
-    /// In step with the chunks.
-    pub(crate) keys: Vec<Arc<Keys>>,
-    /// For each chunk that came: where its first row is now, chunk and row.
-    origins: Vec<(u32, u32)>,
-    table: HashTable<Slot>,
-}
-
-impl KeyIndex {
-    /// Adds a chunk's keys; rows that are dead stay out of the index.
-    fn push(&mut self, keys: Arc<Keys>, chunk: &Chunk) {
-        let origin = self.origins.len() as u32;
-        self.origins.push((self.keys.len() as u32, 0));
-        self.table.reserve(keys.len(), |s| s.hash);
-        for row in 0..keys.len() {
-            if chunk.death(row) == u64::MAX {
-                let hash = keys.hash(row);
-                self.table.insert_unique(hash, Slot { hash, origin, row: row as u32 }, |s| s.hash);
-            }
-        }
-        self.keys.push(keys);
-    }
-
-    /// One live row of this key.
-    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
-        self.table.find(hash, |s| s.hash == hash && self.key(*s) == key).copied()
-    }
-
-    /// All live rows of this key, up to `most`.
-    pub(crate) fn find_many(&self, hash: u64, key: &[u8], most: usize) -> Vec<Slot> {
-        self.table.iter_hash(hash).filter(|s| s.hash == hash && self.key(**s) == key).take(most).copied().collect()
-    }
-
-    fn key(&self, slot: Slot) -> &[u8] {
-        let (chunk, row) = self.place(slot);
-        self.keys[chunk].get(row)
-    }
-
-    /// Chunk and row of a slot.
-    fn place(&self, slot: Slot) -> (usize, usize) {
-        let (chunk, first) = self.origins[slot.origin as usize];
-        (chunk as usize, (first + slot.row) as usize)
-    }
-
-    /// Joins the chunks from `from` on.
-    fn join(&mut self, from: usize, joined: Keys) {
-        let mut firsts = Vec::with_capacity(self.keys.len() - from);
-        let mut next = 0;
-        for keys in self.keys.drain(from..) {
-            firsts.push(next);
-            next += keys.len() as u32;
-        }
-        self.keys.push(Arc::new(joined));
-        for origin in self.origins.iter_mut().rev().take_while(|o| o.0 as usize >= from) {
-            *origin = (from as u32, firsts[origin.0 as usize - from] + origin.1);
-        }
-    }
-
-    fn remove(&mut self, slot: Slot) {
-        if let Ok(found) = self.table.find_entry(slot.hash, |s| *s == slot) {
-            found.remove();
-        }
-    }
-}
-
 /// A run of chunks of one table version.
 pub(crate) struct Generation {
     pub(crate) id: u64,
@@ -267,9 +193,7 @@ impl Generation {
         rest.dead_at = self.dead_at;
         let keys: Vec<Arc<Keys>> = self.index.keys.drain(keep..).collect();
         let chunks: Vec<Arc<Chunk>> = self.chunks.drain(keep..).collect();
-        let kept = self.index.origins.partition_point(|o| (o.0 as usize) < keep);
-        self.index.table.retain(|s| (s.origin as usize) < kept);
-        self.index.origins.truncate(kept);
+        self.index.forget_chunks_from(keep);
         for (chunk, keys) in chunks.into_iter().zip(keys) {
             rest.index.push(keys, &chunk);
             rest.chunks.push(chunk);
