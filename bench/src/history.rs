@@ -23,12 +23,17 @@ pub const CHECK: &str = "SELECT COUNT(*), SUM(id), SUM(amount), SUM(quantity), M
 /// Rows behind the newest that an UPDATE of a small transaction changes: neighbours in the binlog do not meet in one row.
 const UPDATED_BEHIND: u64 = 1000;
 
+/// The table that is created last: who has it has all rows.
+pub const END: (&str, &str) = ("bench", "end_of_history");
+
 /// Writes `changes` row changes, `size` per transaction: six in ten insert, three update (some of the row), one deletes.
 /// From ten rows on a transaction is one statement; smaller ones have a statement for every row. Returns the number of
 /// transactions.
 pub fn write(upstream: &MariaDb, changes: u64, size: u64) -> u64 {
     upstream.execute(TABLE);
-    if size < 10 { small(upstream, changes, size) } else { large(upstream, changes, size) }
+    let transactions = if size < 10 { small(upstream, changes, size) } else { large(upstream, changes, size) };
+    upstream.execute(&format!("CREATE TABLE {}.{} (id INT PRIMARY KEY)", END.0, END.1));
+    transactions
 }
 
 fn large(upstream: &MariaDb, changes: u64, size: u64) -> u64 {

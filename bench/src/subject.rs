@@ -59,12 +59,12 @@ impl Subject {
         SqlClient::root(self.mysql)
     }
 
-    /// A metric without labels, as `GET /metrics` has it; 0 before it is counted.
-    pub fn metric(&self, name: &str) -> Result<f64> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.http);
-        let page = ureq::get(&url).call()?.body_mut().read_to_string()?;
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.map_or(Ok(0.0), |v| v.trim().parse())?)
+    /// True if readers see this table of a database.
+    pub fn has_table(&self, (database, table): (&str, &str)) -> Result<bool> {
+        let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
+        let status: Value = serde_json::from_str(&ureq::get(&url).call()?.body_mut().read_to_string()?)?;
+        let tables = status["tables"].as_array().context("a status has tables")?;
+        Ok(tables.iter().any(|t| t["database"] == database && t["table"] == table && t["state"] == "live"))
     }
 
     /// Processor time that it took so far, in seconds.
