@@ -29,6 +29,9 @@ pub(crate) struct Chunk {
     pub(crate) rows: RecordBatch,
     pub(crate) births: Vec<u64>,
     deaths: Vec<AtomicU64>,
+    /// Number of deaths, and the newest one ever: with both most snapshots are counted without a look at the rows.
+    dead: AtomicU64,
+    last_death: AtomicU64,
     pub(crate) bytes: u64,
     key_bytes: u64,
 }
@@ -43,7 +46,7 @@ impl Chunk {
         // Births, deaths, and an index entry with its share of free slots.
         let bytes = data as u64 + key_bytes + births.len() as u64 * (16 + 24) + 256;
         let deaths = births.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
-        Chunk { rows, births, deaths, bytes, key_bytes }
+        Chunk { rows, births, deaths, dead: AtomicU64::new(0), last_death: AtomicU64::new(0), bytes, key_bytes }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,15 +65,21 @@ impl Chunk {
         self.deaths[row].load(Ordering::Acquire)
     }
 
+    /// The row, which lives, dies at `seq`.
     pub(crate) fn set_death(&self, row: usize, seq: u64) {
+        // In this order: who counts a death knows that one so new was there.
+        self.last_death.fetch_max(seq, Ordering::AcqRel);
         self.deaths[row].store(seq, Ordering::Release);
+        self.dead.fetch_add(1, Ordering::AcqRel);
     }
 
     fn undo_deaths_above(&self, seq: u64) {
         for death in &self.deaths {
             let at = death.load(Ordering::Acquire);
             if at > seq && at != u64::MAX {
+                // The newest death stays as it was: until newer ones are published, rows are looked at.
                 death.store(u64::MAX, Ordering::Release);
+                self.dead.fetch_sub(1, Ordering::AcqRel);
             }
         }
     }
@@ -81,7 +90,7 @@ impl Chunk {
         let births = chunks.iter().flat_map(|c| c.births.iter().copied()).collect();
         let chunk = Chunk::new(rows, births, 0);
         let deaths = chunks.iter().flat_map(|c| (0..c.len()).map(|row| c.death(row)));
-        deaths.enumerate().for_each(|(row, death)| chunk.set_death(row, death));
+        deaths.enumerate().filter(|(_, death)| *death != u64::MAX).for_each(|(row, death)| chunk.set_death(row, death));
         // Their keys are the same bytes as before.
         let before: u64 = chunks.iter().map(|c| c.bytes).sum();
         let keys: u64 = chunks.iter().map(|c| c.key_bytes).sum();
@@ -103,6 +112,10 @@ impl Chunk {
 
     /// Number of rows that a reader at `seq` sees.
     pub(crate) fn count(&self, seq: CommitSeq) -> u64 {
+        let dead = self.dead.load(Ordering::Acquire);
+        if self.last_birth() <= seq.0 && self.last_death.load(Ordering::Acquire) <= seq.0 {
+            return self.len() as u64 - dead;
+        }
         (0..self.len()).filter(|i| self.births[*i] <= seq.0 && seq.0 < self.death(*i)).count() as u64
     }
 }
