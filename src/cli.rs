@@ -139,6 +139,13 @@ pub struct ServeArgs {
     /// Magic Engine: bytes of published rows in memory before a flush [default: 256MiB]
     #[arg(long, env = "TIDELAKE_MEMTABLE_LIMIT", value_name = "BYTES")]
     pub memtable_limit: Option<ByteSize>,
+    /// Magic Engine: an object store for its files, s3://BUCKET/PREFIX?endpoint=URL&region=NAME, credentials from
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the data directory is a cache of it then [default: the data directory]
+    #[arg(long, env = "TIDELAKE_ENGINE_STORAGE", value_name = "URL")]
+    pub engine_storage: Option<String>,
+    /// With --engine-storage: bytes of data files kept in the data directory [default: 16GiB]
+    #[arg(long, env = "TIDELAKE_ENGINE_CACHE", value_name = "BYTES")]
+    pub engine_cache: Option<ByteSize>,
     /// Longest time published rows stay without a flush [default: 60s]
     #[arg(long, env = "TIDELAKE_FLUSH_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     pub flush_interval: Option<Duration>,

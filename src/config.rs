@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
+use tidelake_engine::ObjectPlace;
 
 use crate::access::{Access, UserConfig};
 use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
@@ -40,6 +41,10 @@ pub struct Settings {
     pub buffer_limit: u64,
     /// Memtable limit, bytes.
     pub memtable_limit: u64,
+    /// Where the engine's files are; `None`: in the data directory.
+    pub engine_storage: Option<ObjectPlace>,
+    /// Bytes of data files in the data directory if they are in an object store.
+    pub engine_cache: u64,
     /// Longest time without a flush.
     pub flush_interval: Duration,
     /// Memory for queries, bytes.
@@ -111,6 +116,8 @@ struct FileConfig {
     interval: Option<String>,
     buffer_limit: Option<ByteSize>,
     memtable_limit: Option<ByteSize>,
+    engine_storage: Option<String>,
+    engine_cache: Option<ByteSize>,
     flush_interval: Option<String>,
     query_memory: Option<ByteSize>,
     #[serde(default)]
@@ -212,6 +219,12 @@ impl Settings {
             interval,
             buffer_limit: size("buffer-limit", serve.buffer_limit.or(file.buffer_limit), ByteSize::gib(8))?,
             memtable_limit: size("memtable-limit", serve.memtable_limit.or(file.memtable_limit), ByteSize::mib(256))?,
+            engine_storage: serve
+                .engine_storage
+                .or(file.engine_storage)
+                .map(|url| ObjectPlace::parse(&url).context("engine-storage"))
+                .transpose()?,
+            engine_cache: size("engine-cache", serve.engine_cache.or(file.engine_cache), ByteSize::gib(16))?,
             flush_interval: duration(
                 "flush-interval",
                 serve.flush_interval,

@@ -82,6 +82,8 @@ impl Pipeline {
         let ready_at = *buffer.head().borrow();
         let magic = MagicEngine::open(EngineOptions {
             memtable_bytes: settings.memtable_limit,
+            objects: settings.engine_storage.clone(),
+            cache_bytes: settings.engine_cache,
             ..EngineOptions::new(dir.engine())
         })
         .await

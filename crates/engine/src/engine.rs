@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::manifest::{ManifestLog, Written};
 use crate::options::EngineOptions;
+use crate::storage::Storage;
 use crate::table::Table;
 use crate::writer::{Gate, MagicWriter, blocking};
 
@@ -26,6 +27,7 @@ pub struct MagicEngine {
 /// What writer, readers and flushes share.
 pub(crate) struct Inner {
     pub(crate) options: EngineOptions,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) tables: RwLock<BTreeMap<TableId, Arc<Table>>>,
     pub(crate) catalogs: RwLock<CatalogHistory>,
     pub(crate) published: watch::Sender<Progress>,
@@ -107,6 +109,7 @@ impl CatalogHistory {
 pub(crate) struct Recovered {
     pub(crate) tables: BTreeMap<TableId, Arc<Table>>,
     pub(crate) manifest: ManifestLog,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) lock: File,
 }
 
@@ -134,6 +137,7 @@ impl Inner {
             next_id: AtomicU64::new(first_id(state.incarnation)),
             opened_at: state.durable.seq,
             options,
+            storage: recovered.storage,
             tables: RwLock::new(recovered.tables),
             manifest: Arc::new(tokio::sync::Mutex::new(recovered.manifest)),
             _lock: recovered.lock,

@@ -15,6 +15,7 @@ use crate::deaths::FileDeaths;
 use crate::parquet_file::crc_of;
 use crate::pki::{KeyRange, Pki};
 use crate::scan::FileBounds;
+use crate::storage::{Storage, Whole};
 
 /// Where a file is among the files of its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +102,7 @@ pub(crate) fn table_dir(dir: &Path, table: TableId) -> PathBuf {
 pub(crate) struct DataFile {
     pub(crate) meta: FileMeta,
     pub(crate) path: PathBuf,
+    storage: Arc<Storage>,
     pub(crate) deaths: RwLock<FileDeaths>,
     pub(crate) pki: RwLock<Arc<Pki>>,
     dead_at: AtomicU64,
@@ -117,9 +119,15 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    pub(crate) fn new(meta: FileMeta, dir: &Path, pki: impl Into<Arc<Pki>>, deaths: FileDeaths) -> DataFile {
+    pub(crate) fn new(
+        meta: FileMeta,
+        storage: &Arc<Storage>,
+        pki: impl Into<Arc<Pki>>,
+        deaths: FileDeaths,
+    ) -> DataFile {
         DataFile {
-            path: meta.path(dir),
+            path: meta.path(storage.dir()),
+            storage: storage.clone(),
             deaths: RwLock::new(deaths),
             pki: RwLock::new(pki.into()),
             dead_at: AtomicU64::new(meta.dead_at.0),
@@ -135,13 +143,18 @@ impl DataFile {
     }
 
     /// The same for a file of an earlier process.
-    pub(crate) fn recovered(meta: FileMeta, dir: &Path, pki: impl Into<Arc<Pki>>, deaths: FileDeaths) -> DataFile {
-        DataFile { written_here: false, ..DataFile::new(meta, dir, pki, deaths) }
+    pub(crate) fn recovered(
+        meta: FileMeta,
+        storage: &Arc<Storage>,
+        pki: impl Into<Arc<Pki>>,
+        deaths: FileDeaths,
+    ) -> DataFile {
+        DataFile { written_here: false, ..DataFile::new(meta, storage, pki, deaths) }
     }
 
     /// The same for a file that no manifest names yet.
-    pub(crate) fn private(meta: FileMeta, dir: &Path, pki: Pki, deaths: FileDeaths) -> DataFile {
-        DataFile { in_manifest: AtomicBool::new(false), ..DataFile::new(meta, dir, pki, deaths) }
+    pub(crate) fn private(meta: FileMeta, storage: &Arc<Storage>, pki: Pki, deaths: FileDeaths) -> DataFile {
+        DataFile { in_manifest: AtomicBool::new(false), ..DataFile::new(meta, storage, pki, deaths) }
     }
 
     pub(crate) fn in_manifest(&self) -> bool {
@@ -195,10 +208,20 @@ impl DataFile {
     /// # Errors
     /// [`Error::SnapshotExpired`] if it was deleted meanwhile.
     pub(crate) fn open(&self) -> Result<File> {
-        File::open(&self.path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::SnapshotExpired(format!("{} was let go", self.path.display())),
-            _ => Error::io(format!("open {}", self.path.display()), e),
-        })
+        self.storage.open_file(&self.path, Some(self.whole()))
+    }
+
+    fn whole(&self) -> Whole {
+        Whole { bytes: self.meta.bytes, crc: self.meta.crc }
+    }
+
+    /// Path of its key index of this signature.
+    pub(crate) fn pki_path(&self, signature: &str) -> PathBuf {
+        self.meta.pki_path(self.storage.dir(), signature)
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Its Parquet footer, read once.
@@ -224,9 +247,9 @@ impl DataFile {
         Ok(self.footer.get_or_init(|| footer).clone())
     }
 
-    /// True if the footer was read.
-    pub(crate) fn has_footer(&self) -> bool {
-        self.footer.get().is_some()
+    /// True if reading it begins at once: the footer is known, and its bytes are on this machine.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.footer.get().is_some() && self.storage.is_here(&self.path)
     }
 
     /// Its footer with what is known of pages, read once.
@@ -247,7 +270,7 @@ impl DataFile {
         }
         let io = |e| Error::io(format!("read {}", self.path.display()), e);
         let crc = crc_of(self.open()?).map_err(io)?;
-        if crc != self.meta.crc {
+        if crc != self.meta.crc && !self.storage.fetch_anew(&self.path, Some(self.whole()))? {
             return Err(self.corrupt(format!("its checksum is {crc:08x}, the manifest has {:08x}", self.meta.crc)));
         }
         Ok(())

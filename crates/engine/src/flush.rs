@@ -327,7 +327,7 @@ pub(crate) fn write_generation(
     meta.crc = written.crc;
     meta.births = (CommitSeq(written.births.0), CommitSeq(written.births.1));
     let pki = write_pki(inner, &meta, frozen, &order)?;
-    sync_dir(path.parent().expect("data files are in a directory"))?;
+    inner.storage.keep(&[&path, &meta.pki_path(dir, &frozen.signature)])?;
     metrics::counter!("tidelake_engine_flushed_bytes_total").increment(written.bytes);
     metrics::counter!("tidelake_engine_flushed_rows_total").increment(written.rows);
     Ok(Some(Flushed { generation: frozen.id, meta, pki, order }))
@@ -402,11 +402,7 @@ fn write_deaths(
     let id = inner.next_id();
     ensure_table_dirs(&inner.options.dir, table)?;
     let path = death_log_path(&inner.options.dir, table, id);
-    let io = |e| Error::io(format!("write {}", path.display()), e);
-    let mut file = fs::File::create(&path).map_err(io)?;
-    std::io::Write::write_all(&mut file, &encode_deaths(&deaths)?).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    sync_dir(path.parent().expect("death logs are in a directory"))?;
+    inner.storage.write(&path, &encode_deaths(&deaths)?)?;
     edit.add_deaths.push((id, table));
     Ok(())
 }
@@ -417,12 +413,12 @@ pub(crate) fn death_log_path(dir: &Path, table: TableId, id: u64) -> PathBuf {
 
 /// Makes the directories of a table, durably.
 pub(crate) fn ensure_table_dirs(dir: &Path, table: TableId) -> Result<()> {
+    const PARTS: [&str; 3] = ["l0", "dv", "base"];
     let own = table_dir(dir, table);
-    // The last one that is made.
-    if own.join("base").is_dir() {
+    if PARTS.iter().all(|part| own.join(part).is_dir()) {
         return Ok(());
     }
-    for part in ["l0", "dv", "base"] {
+    for part in PARTS {
         let path = own.join(part);
         fs::create_dir_all(&path).map_err(|e| Error::io(format!("create {}", path.display()), e))?;
     }
@@ -476,12 +472,12 @@ fn data_file(inner: &Inner, job: &TableJob, flushed: Flushed) -> Result<(u64, Ar
     }
     let file = Arc::new(DataFile::new(
         meta,
-        &inner.options.dir,
+        &inner.storage,
         flushed.pki,
         FileDeaths::from_parts([Deaths::from_pairs(deaths)]),
     ));
     if units.keys.signature() != frozen.signature {
-        let pki = build_pki(&file, &inner.options.dir, &units.def, &units.keys)?;
+        let pki = build_pki(&file, &units.def, &units.keys)?;
         *file.pki.write() = Arc::new(pki);
     }
     Ok((frozen.id, file))
@@ -515,18 +511,12 @@ fn remove_garbage(inner: &Inner, job: &Job) {
     let dir = &inner.options.dir;
     for table in &job.tables {
         for file in &table.garbage {
-            remove(&file.path);
-            remove(&file.meta.pki_path(dir, file.pki.read().signature()));
+            inner.storage.remove(&file.path);
+            inner.storage.remove(&file.pki_path(file.pki.read().signature()));
         }
     }
     let of_table = |id: &u64| job.tables.iter().map(|t| death_log_path(dir, t.table.id, *id)).find(|p| p.exists());
     for path in job.edit.remove_deaths.iter().filter_map(of_table) {
-        remove(&path);
-    }
-}
-
-pub(crate) fn remove(path: &Path) {
-    if let Err(e) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), error = %e, "a file that is no longer needed stays");
+        inner.storage.remove(&path);
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Rooms: `memory` generations, chunks, key indexes; `pki` keys of files on disk; `manifest` the log of
 //! edits; `stage`, `schema` what a writer does; `flush`, `spill`, `compact`, `recovery` what makes it last; `scan` reading;
-//! `stats`, `scrub` what is there, and whether it is whole.
+//! `stats`, `scrub` what is there, and whether it is whole; `storage` where the files are.
 
 mod adapt;
 mod compact;
@@ -36,6 +36,7 @@ mod scrub;
 mod spill;
 mod stage;
 mod stats;
+mod storage;
 mod table;
 mod writer;
 
@@ -45,6 +46,7 @@ pub use fault::Faults;
 pub use options::EngineOptions;
 pub use scrub::{ScrubReport, scrub};
 pub use stats::{EngineStats, LevelFigures, TableFigures, stats_of_directory};
+pub use storage::ObjectPlace;
 
 /// Entry points for tests that feed the decoders of bytes from disk with garbage.
 #[doc(hidden)]

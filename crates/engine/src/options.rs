@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::fault::Faults;
+use crate::storage::ObjectPlace;
 
 /// How to open a [`MagicEngine`](crate::MagicEngine).
 #[derive(Clone)]
@@ -33,6 +34,11 @@ pub struct EngineOptions {
     pub merge_bytes_per_second: Option<u64>,
     /// A file with more than this part of its rows dead below the horizon is compacted (0.0 to 1.0).
     pub max_dead: f64,
+    /// Where the files are; `None`: in `dir`. Else `dir` is a cache of them, and has what is not durable yet.
+    pub objects: Option<ObjectPlace>,
+    /// Most bytes of data files in `dir` if they are in an object store. Files that are being read, and the last one that
+    /// came, may be more for a while; key indexes and death logs do not count.
+    pub cache_bytes: u64,
     #[doc(hidden)]
     pub faults: Faults,
 }
@@ -52,6 +58,8 @@ impl EngineOptions {
             base_ratio: 4,
             merge_bytes_per_second: None,
             max_dead: 0.3,
+            objects: None,
+            cache_bytes: 16 << 30,
             faults: Faults::default(),
         }
     }

@@ -90,7 +90,7 @@ impl Inner {
             return Ok(Rekeyed { maker, indexes: None });
         }
         let generations = units.generations.iter().map(|g| g.rekeyed(def, &maker)).collect::<Result<_>>()?;
-        let files = units.files.iter().map(|f| build_pki(f, &self.options.dir, def, &maker)).collect::<Result<_>>()?;
+        let files = units.files.iter().map(|f| build_pki(f, def, &maker)).collect::<Result<_>>()?;
         Ok(Rekeyed { maker, indexes: Some((generations, files)) })
     }
 
@@ -181,13 +181,8 @@ fn install(units: &mut Units, rekeyed: Rekeyed) {
 }
 
 /// Makes the key index of a file anew, from its rows, as `def` identifies them.
-pub(crate) fn build_pki(
-    file: &Arc<DataFile>,
-    dir: &std::path::Path,
-    def: &Arc<TableDef>,
-    maker: &KeyMaker,
-) -> Result<Pki> {
-    let path = file.meta.pki_path(dir, maker.signature());
+pub(crate) fn build_pki(file: &Arc<DataFile>, def: &Arc<TableDef>, maker: &KeyMaker) -> Result<Pki> {
+    let path = file.pki_path(maker.signature());
     if let Ok(pki) = Pki::open(&path)
         && pki.signature() == maker.signature()
         && pki.keys() == file.meta.rows
@@ -200,5 +195,7 @@ pub(crate) fn build_pki(
         sorter.push(&maker.keys(&batch)?, first)?;
         Ok(true)
     })?;
-    sorter.finish()
+    let pki = sorter.finish()?;
+    file.storage().keep(&[&path])?;
+    Ok(pki)
 }

@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use tidelake_core::{CommitSeq, Error, Result, TableDef, TableId};
 
 use crate::adapt::Target;
-use crate::deaths::{Deaths, FileDeaths, decode_deaths};
+use crate::deaths::{Deaths, FileDeaths};
 use crate::file::{DataFile, FileMeta};
-use crate::flush::death_log_path;
 use crate::hash::key_hash;
 use crate::keys::KeyMaker;
 use crate::manifest::{ManifestLog, State};
 use crate::pki::{Pki, PkiStream};
-use crate::recovery::{leftovers, lock, newest_defs};
+use crate::recovery::{leftovers, lock, newest_defs, read_death_log};
 use crate::scan::read::{FileRead, read_file};
+use crate::storage::Storage;
 
 /// What a scrub found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +52,13 @@ pub struct ScrubReport {
 /// [`Error::Unavailable`] if an engine has it open, [`Error::NotFound`] if there is none, [`Error::Io`]. Damage is no
 /// error: it is in the report.
 pub fn scrub(dir: &Path) -> Result<ScrubReport> {
-    if !dir.join("manifest").is_dir() {
+    if !Storage::is_engine(dir) {
         return Err(Error::NotFound(format!("an engine in {}", dir.display())));
     }
     let _lock = lock(dir)?;
+    let storage = &Storage::of_directory(dir)?;
     let mut report = ScrubReport::default();
-    let state = match ManifestLog::read_newest(&dir.join("manifest")) {
+    let state = match ManifestLog::read_newest(storage) {
         Ok((_, state)) => state,
         Err(e @ Error::Io { .. }) => return Err(e),
         Err(e) => {
@@ -66,22 +67,19 @@ pub fn scrub(dir: &Path) -> Result<ScrubReport> {
         }
     };
     report.durable = state.durable.seq.0;
-    match leftovers(dir, &state) {
+    match leftovers(storage, &state) {
         Ok(paths) => report.notes.extend(paths.iter().map(|p| format!("{}: left by a crash", p.display()))),
         Err(e) => report.damage.push(e.to_string()),
     }
-    let deaths = read_deaths(dir, &state, &mut report);
-    Scrub { dir, state: &state, deaths, report: &mut report }.tables()?;
+    let deaths = read_deaths(storage, &state, &mut report);
+    Scrub { dir, storage, state: &state, deaths, report: &mut report }.tables()?;
     Ok(report)
 }
 
-fn read_deaths(dir: &Path, state: &State, report: &mut ScrubReport) -> BTreeMap<u64, Vec<Deaths>> {
+fn read_deaths(storage: &Storage, state: &State, report: &mut ScrubReport) -> BTreeMap<u64, Vec<Deaths>> {
     let mut deaths: BTreeMap<u64, Vec<Deaths>> = BTreeMap::new();
     for (id, table) in &state.deaths {
-        let path = death_log_path(dir, *table, *id);
-        let name = path.display().to_string();
-        let read = std::fs::read(&path).map_err(|e| Error::io(format!("read {name}"), e));
-        match read.and_then(|bytes| decode_deaths(&name, &bytes)) {
+        match read_death_log(storage, *table, *id) {
             Ok(log) => log.into_iter().for_each(|(file, d)| deaths.entry(file).or_default().push(d)),
             Err(e) => report.damage.push(e.to_string()),
         }
@@ -91,6 +89,7 @@ fn read_deaths(dir: &Path, state: &State, report: &mut ScrubReport) -> BTreeMap<
 
 struct Scrub<'a> {
     dir: &'a Path,
+    storage: &'a Arc<Storage>,
     state: &'a State,
     deaths: BTreeMap<u64, Vec<Deaths>>,
     report: &'a mut ScrubReport,
@@ -146,14 +145,14 @@ impl Scrub<'_> {
         let index = meta.pki_path(self.dir, maker.signature());
         let pki = self.index(&index, meta, &maker);
         let opened = match &pki {
-            Some(pki) => Ok(pki.clone()),
-            None => Pki::absent(&path).map(Arc::new),
+            Some(pki) => pki.clone(),
+            None => Arc::new(Pki::absent(self.dir)?),
         };
-        let Ok(opened) = opened else {
+        let file = Arc::new(DataFile::recovered(meta.clone(), self.storage, opened, deaths));
+        if pki.is_none() && matches!(file.open(), Err(Error::SnapshotExpired(_))) {
             self.damaged(&path, "is missing");
             return Ok(None);
-        };
-        let file = Arc::new(DataFile::recovered(meta.clone(), self.dir, opened, deaths));
+        }
         let (Some(content), Some(pki)) = (self.content(&file, def, &maker), pki) else { return Ok(None) };
         match index_digest(&pki) {
             Ok(digest) if digest == content => return Ok(Some(Checked { file, pki })),
@@ -165,7 +164,9 @@ impl Scrub<'_> {
 
     /// The key index, if its resident part is whole.
     fn index(&mut self, path: &Path, meta: &FileMeta, maker: &KeyMaker) -> Option<Arc<Pki>> {
-        match Pki::open(path) {
+        // A copy of it may not be here.
+        let here = self.storage.open_file(path, None);
+        match here.and_then(|_| Pki::open(path)) {
             Ok(pki) if pki.signature() == maker.signature() && pki.keys() == meta.rows => Some(Arc::new(pki)),
             Ok(pki) => {
                 let (keys, rows) = (pki.keys(), meta.rows);

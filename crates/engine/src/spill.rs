@@ -15,7 +15,7 @@ use tidelake_core::{CommitSeq, Result};
 use crate::deaths::{Deaths, FileDeaths};
 use crate::engine::Inner;
 use crate::file::{DataFile, Level};
-use crate::flush::{Frozen, deaths_of, remove, write_generation};
+use crate::flush::{Frozen, deaths_of, write_generation};
 use crate::memory::Generation;
 use crate::meters::Timer;
 use crate::table::{Table, Units};
@@ -51,7 +51,7 @@ impl Inner {
                 let deaths = deaths_of(&generation, &w.order, |_| true);
                 let deaths = FileDeaths::from_parts([Deaths::from_pairs(deaths)]);
                 metrics::counter!("tidelake_engine_spilled_bytes_total").increment(w.meta.bytes);
-                Arc::new(DataFile::private(w.meta, &self.options.dir, w.pki, deaths))
+                Arc::new(DataFile::private(w.meta, &self.storage, w.pki, deaths))
             });
             self.take_out(table, generation.id, file);
         }
@@ -98,8 +98,8 @@ pub(crate) fn discard_private(inner: &Inner, units: &mut Units, published: Commi
     units.files.retain(|file| {
         let stays = file.in_manifest() || file.meta.births.1 <= published;
         if !stays {
-            remove(&file.path);
-            remove(&file.meta.pki_path(&inner.options.dir, file.pki.read().signature()));
+            inner.storage.remove(&file.path);
+            inner.storage.remove(&file.pki_path(file.pki.read().signature()));
         }
         stays
     });

@@ -1,10 +1,8 @@
 //! Installing a merge: its outputs take the place of its inputs, with one manifest edit.
 
-use std::fs;
-use std::io::Write;
 use std::sync::Arc;
 
-use tidelake_core::{CommitSeq, Error, Result};
+use tidelake_core::{CommitSeq, Result};
 
 use super::Merge;
 use super::carry::Carry;
@@ -12,9 +10,8 @@ use super::output::{Merged, remove_files};
 use crate::deaths::{Deaths, DeathsByFile, FileDeaths, encode_deaths};
 use crate::engine::Inner;
 use crate::file::{DataFile, FileMeta};
-use crate::flush::{death_log_path, remove};
+use crate::flush::death_log_path;
 use crate::manifest::{Edit, ManifestLog};
-use crate::parquet_file::sync_dir;
 
 /// Puts the outputs in the inputs' place; false if something came between that makes them worthless.
 pub(super) fn install(inner: &Inner, merge: &Merge, merged: Vec<Merged>) -> Result<bool> {
@@ -39,13 +36,13 @@ fn try_install(inner: &Inner, merge: &Merge, merged: Vec<Merged>, may_be_named: 
     let log = write_log(inner, merge, &merged, &carry.carried, durable)?;
     let _gate = inner.gate.clone().blocking_lock_owned();
     if merge.table.units.read().disturbed != merge.disturbed {
-        log.iter().for_each(|id| remove(&death_log_path(&inner.options.dir, merge.table.id, *id)));
+        log.iter().for_each(|id| inner.storage.remove(&death_log_path(&inner.options.dir, merge.table.id, *id)));
         return Ok(false);
     }
     carry_round(inner, &mut carry)?;
     let carried = carry.carried;
     let file = |(m, deaths): (Merged, Vec<Deaths>)| {
-        Arc::new(DataFile::new(m.meta, &inner.options.dir, m.pki, FileDeaths::from_parts(deaths)))
+        Arc::new(DataFile::new(m.meta, &inner.storage, m.pki, FileDeaths::from_parts(deaths)))
     };
     let outputs = merged.into_iter().zip(carried).map(file).collect();
     *may_be_named = true;
@@ -78,11 +75,7 @@ fn write_log(
     }
     let id = inner.next_id();
     let path = death_log_path(&inner.options.dir, merge.table.id, id);
-    let io = |e| Error::io(format!("write {}", path.display()), e);
-    let mut file = fs::File::create(&path).map_err(io)?;
-    file.write_all(&encode_deaths(&deaths)?).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    sync_dir(path.parent().expect("death logs are in a directory"))?;
+    inner.storage.write(&path, &encode_deaths(&deaths)?)?;
     Ok(Some(id))
 }
 

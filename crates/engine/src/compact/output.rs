@@ -13,8 +13,7 @@ use super::throttle::Throttle;
 use crate::adapt::column_ids;
 use crate::engine::Inner;
 use crate::file::FileMeta;
-use crate::flush::remove;
-use crate::parquet_file::{DataFileWriter, sync_dir};
+use crate::parquet_file::DataFileWriter;
 use crate::pki::{Pki, PkiBuilder, PkiStream};
 use crate::scan::read::BATCH_ROWS;
 
@@ -163,12 +162,13 @@ impl<'a> Outputs<'a> {
         let pki = pki.finish()?;
         let (keys, rows) = (pki.keys(), meta.rows);
         let path = meta.path(&self.inner.options.dir);
+        let index = meta.pki_path(&self.inner.options.dir, &self.merge.signature);
         self.merged.push(Merged { meta, pki });
         self.inner.options.faults.crash_point("compact: after files")?;
         if keys != rows {
             return Err(Error::Internal(format!("compaction audit: {keys} keys of {rows} rows in {}", path.display())));
         }
-        sync_dir(path.parent().expect("data files are in a directory"))
+        self.inner.storage.keep(&[&path, &index])
     }
 
     /// All files, durable.
@@ -216,9 +216,7 @@ impl Drop for Outputs<'_> {
 /// Removes a data file that no manifest names, and its index.
 pub(super) fn remove_files(inner: &Inner, meta: &FileMeta, signature: &str) {
     for path in [meta.path(&inner.options.dir), meta.pki_path(&inner.options.dir, signature)] {
-        if path.exists() {
-            remove(&path);
-        }
+        inner.storage.remove(&path);
     }
 }
 

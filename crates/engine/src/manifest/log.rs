@@ -3,12 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidelake_core::{Error, Result};
 
+use super::objects::{MOST_EDITS, ObjectLog, read_newest as read_objects};
 use super::{Edit, State};
 use crate::fault::Faults;
 use crate::parquet_file::sync_dir;
+use crate::storage::Storage;
 
 const HEADER: &[u8; 16] = b"TLMANIFEST v0002";
 /// The version without levels: read, and written anew as version 2 when its directory is opened.
@@ -22,43 +25,115 @@ const ROLL_BYTES: u64 = 1 << 20;
 
 /// The manifest that is written to.
 pub(crate) struct ManifestLog {
+    medium: Medium,
+    state: State,
+    snapshot_bytes: u64,
+    bytes: u64,
+    /// Edits since the snapshot.
+    edits: u64,
+    faults: Faults,
+}
+
+/// Where its records are.
+enum Medium {
+    File(FileLog),
+    Objects(ObjectLog),
+}
+
+struct FileLog {
     dir: PathBuf,
     number: u64,
     file: File,
     path: PathBuf,
-    state: State,
-    snapshot_bytes: u64,
-    bytes: u64,
-    faults: Faults,
 }
 
 impl ManifestLog {
-    /// Reads the newest manifest, or an empty state for a new directory.
+    /// Reads the newest manifest, or an empty state for a new engine, and its number.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for damage, [`Error::Invalid`] for files that are not the engine's.
-    pub(crate) fn recover(dir: &Path) -> Result<(u64, State)> {
-        fs::create_dir_all(dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
-        ManifestLog::read_newest(dir)
+    pub(crate) fn recover(storage: &Storage) -> Result<(u64, State)> {
+        if storage.objects().is_none() {
+            let dir = folder(storage);
+            fs::create_dir_all(&dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+        }
+        ManifestLog::read_newest(storage)
     }
 
-    /// The same of a directory that is there.
-    pub(crate) fn read_newest(dir: &Path) -> Result<(u64, State)> {
-        let Some(newest) = numbers(dir)?.into_iter().max() else { return Ok((0, State::empty())) };
-        let path = dir.join(format!("{newest}.log"));
-        let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
-        let mut state = read_manifest(&path.display().to_string(), &bytes)?;
+    /// The same of an engine that is there.
+    pub(crate) fn read_newest(storage: &Storage) -> Result<(u64, State)> {
+        let (number, mut state) = match storage.objects() {
+            Some(objects) => read_objects(objects)?,
+            None => read_files(&folder(storage))?,
+        };
         state.forget_gone_tables();
-        Ok((newest, state))
+        Ok((number, state))
     }
 
-    /// Starts file `number` with `state` and lets the older ones go.
-    pub(crate) fn start(dir: &Path, number: u64, state: State, faults: Faults) -> Result<ManifestLog> {
+    /// Starts with `state` as record or file `number`, and lets the older ones go.
+    pub(crate) fn start(storage: &Arc<Storage>, number: u64, state: State, faults: Faults) -> Result<ManifestLog> {
+        let (medium, length) = if storage.objects().is_some() {
+            let (log, length) = ObjectLog::start(storage, number, &state)?;
+            (Medium::Objects(log), length)
+        } else {
+            let (log, length) = FileLog::start(&folder(storage), number, &state, &faults)?;
+            (Medium::File(log), length)
+        };
+        Ok(ManifestLog { medium, state, snapshot_bytes: length, bytes: length, edits: 0, faults })
+    }
+
+    /// The state after all edits.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Makes an edit durable. After an error the engine must not write again: whether the edit is on disk is
+    /// not known.
+    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+        let mut next = self.state.clone();
+        next.apply(edit)?;
+        self.bytes += match &mut self.medium {
+            Medium::File(log) => log.append(edit, &self.faults)?,
+            Medium::Objects(log) => {
+                self.faults.crash_point("manifest: torn edit")?;
+                let length = log.edit(edit)?;
+                self.faults.crash_point("manifest: answer lost")?;
+                length
+            }
+        };
+        self.edits += 1;
+        self.state = next;
+        if self.is_long() { self.roll() } else { Ok(()) }
+    }
+
+    fn is_long(&self) -> bool {
+        let many = matches!(self.medium, Medium::Objects(_)) && self.edits >= MOST_EDITS;
+        many || (self.bytes > ROLL_BYTES && self.bytes > 3 * self.snapshot_bytes)
+    }
+
+    /// Begins anew with a snapshot.
+    fn roll(&mut self) -> Result<()> {
+        let length = match &mut self.medium {
+            Medium::File(log) => {
+                let (next, length) = FileLog::start(&log.dir, log.number + 1, &self.state, &self.faults)?;
+                *log = next;
+                length
+            }
+            Medium::Objects(log) => log.snapshot(&self.state)?,
+        };
+        (self.snapshot_bytes, self.bytes, self.edits) = (length, length, 0);
+        Ok(())
+    }
+}
+
+impl FileLog {
+    /// Returns the bytes of the file too.
+    fn start(dir: &Path, number: u64, state: &State, faults: &Faults) -> Result<(FileLog, u64)> {
         let path = dir.join(format!("{number}.log"));
         let tmp = dir.join(format!("{number}.tmp"));
         let io = |e| Error::io(format!("write {}", tmp.display()), e);
         let mut bytes = HEADER.to_vec();
-        bytes.extend_from_slice(&record(&state)?);
+        bytes.extend_from_slice(&record(state)?);
         let mut file = File::create(&tmp).map_err(io)?;
         file.write_all(&bytes).map_err(io)?;
         file.sync_all().map_err(io)?;
@@ -70,44 +145,31 @@ impl ManifestLog {
             fs::remove_file(&old).map_err(|e| Error::io(format!("remove {}", old.display()), e))?;
         }
         let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
-        let length = bytes.len() as u64;
-        Ok(ManifestLog {
-            dir: dir.to_owned(),
-            number,
-            file,
-            path,
-            state,
-            snapshot_bytes: length,
-            bytes: length,
-            faults,
-        })
+        Ok((FileLog { dir: dir.to_owned(), number, file, path }, bytes.len() as u64))
     }
 
-    /// The state after all edits.
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Makes an edit durable. After an error the engine must not write again: whether the edit is on disk is
-    /// not known.
-    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+    fn append(&mut self, edit: &Edit, faults: &Faults) -> Result<u64> {
         let io = |e| Error::io(format!("write {}", self.path.display()), e);
-        let mut next = self.state.clone();
-        next.apply(edit)?;
         let bytes = record(edit)?;
-        if self.faults.on("manifest: torn edit") {
+        if faults.on("manifest: torn edit") {
             self.file.write_all(&bytes[..bytes.len() / 2]).map_err(io)?;
         }
-        self.faults.crash_point("manifest: torn edit")?;
+        faults.crash_point("manifest: torn edit")?;
         self.file.write_all(&bytes).map_err(io)?;
         self.file.sync_data().map_err(io)?;
-        self.bytes += bytes.len() as u64;
-        self.state = next;
-        if self.bytes > ROLL_BYTES && self.bytes > 3 * self.snapshot_bytes {
-            *self = ManifestLog::start(&self.dir, self.number + 1, self.state.clone(), self.faults.clone())?;
-        }
-        Ok(())
+        Ok(bytes.len() as u64)
     }
+}
+
+fn folder(storage: &Storage) -> PathBuf {
+    storage.dir().join("manifest")
+}
+
+fn read_files(dir: &Path) -> Result<(u64, State)> {
+    let Some(newest) = numbers(dir)?.into_iter().max() else { return Ok((0, State::empty())) };
+    let path = dir.join(format!("{newest}.log"));
+    let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), e))?;
+    Ok((newest, read_manifest(&path.display().to_string(), &bytes)?))
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u64>> {
@@ -127,7 +189,7 @@ fn numbers(dir: &Path) -> Result<Vec<u64>> {
     Ok(out)
 }
 
-fn record<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(super) fn record<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(value).map_err(|e| Error::Internal(format!("encode manifest record: {e}")))?;
     let length = u32::try_from(json.len()).map_err(|_| Error::Limit("manifest record over 4 GiB".into()))?;
     let mut out = Vec::with_capacity(json.len() + RECORD_HEAD);
@@ -139,7 +201,7 @@ fn record<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 /// The whole record at the front of `bytes`, and what follows it.
-fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = bytes.strip_prefix(RECORD)?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;

@@ -5,6 +5,7 @@
 //! snapshot; it gets its name only when it is whole, so the highest number is always readable.
 
 mod log;
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 

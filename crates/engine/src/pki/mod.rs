@@ -147,7 +147,7 @@ impl Pki {
         Ok(Some(KeyRange { first: first.first.clone(), last: last.into() }))
     }
 
-    /// An index without an entry, in the place of one that is missing; `file` is any file that is there.
+    /// An index without an entry, in the place of one that is missing; `path` is anything that is there: nothing is read of it.
     pub(crate) fn absent(path: &Path) -> Result<Pki> {
         let file = File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))?;
         let signature = String::new();

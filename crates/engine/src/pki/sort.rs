@@ -105,6 +105,10 @@ impl PkiSorter {
 
 impl Drop for PkiSorter {
     fn drop(&mut self) {
-        self.runs.iter().for_each(|run| crate::flush::remove(run));
+        for run in &self.runs {
+            if let Err(e) = std::fs::remove_file(run) {
+                tracing::warn!(path = %run.display(), error = %e, "a run of keys stays");
+            }
+        }
     }
 }

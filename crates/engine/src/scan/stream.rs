@@ -41,7 +41,7 @@ pub(super) struct FileScan {
 pub(super) fn stream_file(scan: FileScan) -> BatchStream {
     // The first use of a file reads its footer, and all of it if an earlier process wrote it.
     let opened = async move {
-        match scan.read.file.has_footer() {
+        match scan.read.file.is_ready() {
             true => Open::new(scan),
             false => blocking(move || Open::new(scan)).await,
         }

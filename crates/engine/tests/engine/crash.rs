@@ -18,11 +18,14 @@ const POINTS: [&str; 7] = [
     "compact: after edit",
 ];
 
-async fn dies_and_comes_back(point: &'static str, seed: u64) {
+/// What only an object store has.
+const S3_POINTS: [&str; 3] = ["storage: before put", "storage: after put", "manifest: answer lost"];
+
+async fn dies_and_comes_back(point: &'static str, seed: u64, s3: bool) {
     let faults = Faults::armed();
     // Merges happen only where this asks for one, so that there is something to merge.
     faults.set("test: no own compaction");
-    let mut run = Run::new(seed, faults.clone()).await;
+    let mut run = if s3 { Run::over_s3(seed, faults.clone()).await } else { Run::new(seed, faults.clone()).await };
     run.options.max_files = 1;
     run.crash().await;
     run.begin().await;
@@ -59,8 +62,15 @@ async fn dies_and_comes_back(point: &'static str, seed: u64) {
 async fn inv2_nothing_lost_nothing_twice_at_any_crash_point() {
     for point in POINTS {
         for seed in 0..3 {
-            dies_and_comes_back(point, seed).await;
+            dies_and_comes_back(point, seed, false).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv2_nothing_lost_nothing_twice_at_any_crash_point_over_s3() {
+    for (seed, point) in POINTS.into_iter().chain(S3_POINTS).enumerate() {
+        dies_and_comes_back(point, seed as u64, true).await;
     }
 }
 

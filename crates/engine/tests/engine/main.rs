@@ -10,6 +10,7 @@ mod lookups;
 mod merges;
 mod model;
 mod reading;
+mod s3;
 mod scrub;
 mod soak;
 mod spill;

@@ -20,7 +20,7 @@ use tidelake_core::types::{TypeKind, UpstreamType};
 use tidelake_core::{CellValue, ColumnId, CommitSeq, DecodedStep, RowOp, SchemaChange, TableDef, TableId, WriterEpoch};
 use tidelake_engine::{EngineOptions, Faults, MagicEngine};
 
-use crate::harness::{open, small, tempdir};
+use crate::harness::{open, over_s3, small, tempdir};
 
 /// Where merges wait for this test.
 const HOLD: &str = "test: hold merges";
@@ -54,7 +54,19 @@ pub struct Run {
 impl Run {
     pub async fn new(seed: u64, faults: Faults) -> Run {
         let dir = tempdir();
-        let mut options = small(&dir);
+        let options = small(&dir);
+        Run::with(seed, faults, options, dir).await
+    }
+
+    /// The same with files in an object store.
+    pub async fn over_s3(seed: u64, faults: Faults) -> Run {
+        let dir = tempdir();
+        // A cache of some dozen files: others are fetched again and again.
+        let options = EngineOptions { cache_bytes: 60_000, ..over_s3(small(&dir)) };
+        Run::with(seed, faults, options, dir).await
+    }
+
+    async fn with(seed: u64, faults: Faults, mut options: EngineOptions, dir: TempDir) -> Run {
         options.faults = faults;
         options.row_group_rows = 4;
         let engine = open(&options).await;
@@ -449,12 +461,12 @@ fn random_row(rng: &mut StdRng, def: &TableDef) -> Row {
 }
 
 /// Runs one seed; an error is a difference from the oracle.
-async fn run(seed: u64, faults: Faults, steps: usize, max_files: usize) -> Result<(), String> {
+async fn run(seed: u64, faults: Faults, steps: usize, max_files: usize, s3: bool) -> Result<(), String> {
     // Half of the seeds compact only where the run says so: then deaths that are not durable yet meet merges.
     if seed % 2 == 1 {
         faults.set("test: no own compaction");
     }
-    let mut run = Run::new(seed, faults).await;
+    let mut run = if s3 { Run::over_s3(seed, faults).await } else { Run::new(seed, faults).await };
     run.options.max_files = max_files;
     if max_files < 100 {
         run.options.max_dead = 0.2;
@@ -489,11 +501,11 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
     }
 }
 
-fn check(default: u64, max_files: usize) {
+fn check(default: u64, steps: usize, max_files: usize, s3: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for seed in seeds(default) {
         // A panic inside is an error of this seed too.
-        let result = runtime.block_on(async { tokio::spawn(run(seed, Faults::armed(), 60, max_files)).await });
+        let result = runtime.block_on(async { tokio::spawn(run(seed, Faults::armed(), steps, max_files, s3)).await });
         match result {
             Ok(Ok(())) => {}
             Ok(Err(e)) => panic!("TIDELAKE_SEED={seed}: {e}"),
@@ -504,12 +516,18 @@ fn check(default: u64, max_files: usize) {
 
 #[test]
 fn inv1_whole_transactions_at_every_readable_seq() {
-    check(100, 1000);
+    check(100, 60, 1000, false);
 }
 
 #[test]
 fn inv2_nothing_lost_nothing_twice_with_compaction() {
-    check(100, 2);
+    check(100, 60, 2, false);
+}
+
+/// Files in an object store, with a cache that does not hold all of them.
+#[test]
+fn inv2_nothing_lost_nothing_twice_over_s3() {
+    check(4, 30, 2, true);
 }
 
 /// Steps that make the bug matter, with the bug on: the comparison must notice.
