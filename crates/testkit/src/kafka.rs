@@ -1,7 +1,8 @@
-//! A real Kafka broker: one node in KRaft mode, on a free port, with an empty data directory.
+//! A real Kafka broker: one node in KRaft mode, on free ports, with an empty data directory. It has two listeners: one for anybody, and one with
+//! TLS for those with a password.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,15 @@ pub struct Kafka {
     process: Option<Process>,
     home: TempDir,
     port: u16,
+    secured_port: u16,
 }
 
 impl Kafka {
+    /// Who may use the listener with TLS, by PLAIN and by SCRAM.
+    pub const USER: &str = "feed";
+    /// The password.
+    pub const PASSWORD: &str = "s3cret";
+
     /// An empty broker that answers.
     ///
     /// # Panics
@@ -30,8 +37,11 @@ impl Kafka {
     #[must_use]
     pub fn start() -> Kafka {
         let home = tempfile::Builder::new().prefix("tidelake-kafka-").tempdir().expect("a temporary directory");
-        let mut kafka = Kafka { process: None, home, port: free_port() };
+        let mut kafka = Kafka { process: None, home, port: free_port(), secured_port: free_port() };
         let control = free_port();
+        let keys = kafka.home.path().join("keys.p12");
+        make_keys(&keys, &kafka.certificate());
+        let secured = kafka.secured_port;
         let (port, data) = (kafka.port, kafka.home.path().join("data").display().to_string());
         let mut text = String::new();
         for (name, value) in [
@@ -39,9 +49,19 @@ impl Kafka {
             ("node.id", "1".into()),
             ("controller.quorum.voters", format!("1@127.0.0.1:{control}")),
             ("controller.listener.names", "CONTROLLER".into()),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}")),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+            (
+                "listeners",
+                format!("PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{control}"),
+            ),
+            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured}")),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT".into()),
+            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".into()),
+            ("listener.name.sasl_ssl.plain.sasl.jaas.config", plain_users()),
+            ("listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config", SCRAM.into()),
+            ("listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config", SCRAM.into()),
+            ("ssl.keystore.type", "PKCS12".into()),
+            ("ssl.keystore.location", keys.display().to_string()),
+            ("ssl.keystore.password", KEYS_PASSWORD.into()),
             ("inter.broker.listener.name", "PLAINTEXT".into()),
             ("log.dirs", data),
             ("offsets.topic.replication.factor", "1".into()),
@@ -56,6 +76,9 @@ impl Kafka {
         let mut format = Command::new(installed("java"));
         format.args(["-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &classes()]);
         format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"]).arg(kafka.settings());
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            format.arg("--add-scram").arg(format!("{mechanism}=[name={},password={}]", Kafka::USER, Kafka::PASSWORD));
+        }
         let output = format.output().expect("java starts");
         assert!(output.status.success(), "format a Kafka directory: {}", String::from_utf8_lossy(&output.stderr));
         kafka.restart();
@@ -66,6 +89,18 @@ impl Kafka {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `127.0.0.1:PORT` of the listener with TLS and passwords; the same over restarts.
+    #[must_use]
+    pub fn secured_address(&self) -> String {
+        format!("127.0.0.1:{}", self.secured_port)
+    }
+
+    /// Its certificate (PEM), which nobody signed but itself.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.home.path().join("certificate.pem")
     }
 
     /// SIGKILL.
@@ -96,6 +131,31 @@ impl Kafka {
     fn settings(&self) -> PathBuf {
         self.home.path().join("server.properties")
     }
+}
+
+const KEYS_PASSWORD: &str = "of-the-keys";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+
+fn plain_users() -> String {
+    format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_{}=\"{}\";",
+        Kafka::USER,
+        Kafka::PASSWORD
+    )
+}
+
+/// A key with its certificate; Java's own tool makes it.
+fn make_keys(store: &Path, certificate: &Path) {
+    let keytool = |args: &[&str]| {
+        let mut command = Command::new(installed("keytool"));
+        command.args(args).args(["-alias", "broker", "-storetype", "PKCS12", "-storepass", KEYS_PASSWORD, "-keystore"]);
+        let output = command.arg(store).output().expect("keytool starts");
+        assert!(output.status.success(), "keytool {args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    };
+    let place = ["-dname", "CN=localhost", "-ext", "SAN=ip:127.0.0.1,dns:localhost", "-validity", "30"];
+    keytool(&[&["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1"][..], &place[..]].concat());
+    let file = certificate.display().to_string();
+    keytool(&["-exportcert", "-rfc", "-file", &file]);
 }
 
 fn classes() -> String {

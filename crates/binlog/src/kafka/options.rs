@@ -7,7 +7,7 @@ use tidelake_core::{Error, Result};
 use crate::filter::TableFilter;
 use crate::ticdc::zone::Zone;
 
-/// TiCDC's protocols that carry DDL and watermarks.
+/// Protocols that carry DDL and watermarks: TiCDC's, and Drainer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `simple`
@@ -16,6 +16,8 @@ pub enum Protocol {
     CanalJson,
     /// `open`, TiCDC's `open-protocol`
     Open,
+    /// `drainer`, TiDB Binlog's `db-type = "kafka"`
+    Drainer,
 }
 
 /// How a broker knows us.
@@ -62,7 +64,7 @@ impl KafkaOptions {
     pub fn parse(text: &str, scratch: PathBuf) -> Result<KafkaOptions> {
         let wrong = |what: &str| {
             Error::Invalid(format!(
-                "{what}: write kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT]/TOPIC?protocol=simple|canal-json|open"
+                "{what}: write kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT]/TOPIC?protocol=simple|canal-json|open|drainer"
             ))
         };
         let rest = text.strip_prefix("//").ok_or_else(|| wrong("no brokers"))?;
@@ -97,6 +99,7 @@ impl KafkaOptions {
                 ("protocol", "simple") => protocol = Some(Protocol::Simple),
                 ("protocol", "canal-json") => protocol = Some(Protocol::CanalJson),
                 ("protocol", "open" | "open-protocol") => protocol = Some(Protocol::Open),
+                ("protocol", "drainer") => protocol = Some(Protocol::Drainer),
                 ("protocol", other) => {
                     return Err(wrong(&format!("protocol {other} carries no DDL or no watermarks, or is not known")));
                 }

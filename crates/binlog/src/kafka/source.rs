@@ -22,6 +22,7 @@ use crate::ticdc::place::FeedPlace;
 use crate::ticdc::progress::{FeedProgress, StallWatch};
 use crate::ticdc::record::Event;
 use crate::ticdc::{Assembler, FeedDecoder, canal, open, simple};
+use crate::tidb_binlog::secondary;
 
 /// How long a poll waits for messages.
 const POLL: Duration = Duration::from_millis(100);
@@ -280,12 +281,18 @@ impl<'a> Run<'a> {
             Protocol::Simple => simple::parse(&message.value, filter, &mut events),
             Protocol::CanalJson => canal::parse(&message.value, filter, &mut events),
             Protocol::Open => open::parse(&message.key, &message.value, filter, &mut events),
+            Protocol::Drainer => secondary::parse(&message.value, filter, &mut events),
         };
         let place = || format!("partition {partition} of topic {} at offset {}", self.options.topic, message.offset);
         parsed.map_err(|e| e.at(place()))?;
         for event in &events {
-            if let Event::Watermark(ts) = event {
-                self.watermarks.advance(partition, *ts);
+            match event {
+                // one partition has everything, in commit order, however many the topic has
+                Event::Watermark(ts) if self.options.protocol == Protocol::Drainer => {
+                    (0..self.offsets.len()).for_each(|partition| self.watermarks.advance(partition, *ts));
+                }
+                Event::Watermark(ts) => self.watermarks.advance(partition, *ts),
+                _ => {}
             }
             self.assembler.push(event)?;
         }

@@ -142,9 +142,12 @@ async fn wait(check: &mut Check, upto: usize, buffer: &MemBuffer, running: &Runn
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_give_the_same_tables_at_every_commit_over_kills_of_the_broker() {
     let mut broker = Kafka::start();
-    for (seed, protocol, name) in
-        [(500, Protocol::Simple, "simple"), (501, Protocol::Canal, "canal-json"), (502, Protocol::Open, "open")]
-    {
+    for (seed, protocol, name) in [
+        (500, Protocol::Simple, "simple"),
+        (501, Protocol::Canal, "canal-json"),
+        (502, Protocol::Open, "open"),
+        (503, Protocol::Drainer, "drainer"),
+    ] {
         let context = format!("seed {seed}, {name}");
         let history = History::random(seed, 50);
         let mut rng = StdRng::seed_from_u64(seed);
@@ -174,6 +177,7 @@ async fn topics_give_the_same_tables_at_every_commit_over_kills_of_the_broker() 
         assert!(head.token.contains("offsets"), "{}", head.token);
         running.stop().await.expect("ends");
     }
+    passwords_and_tls(&broker).await;
     removed_messages_are_an_error(&broker).await;
     rows_in_a_new_partition_are_not_passed_over(&broker).await;
 }
@@ -212,6 +216,42 @@ async fn rows_in_a_new_partition_are_not_passed_over(broker: &Kafka) {
         }
     }
     running.stop().await.expect("ends");
+}
+
+/// Every way to log in, and what is said to the wrong password and of a certificate that nobody trusts.
+async fn passwords_and_tls(broker: &Kafka) {
+    let topic = "feed-simple";
+    let login = format!("{}:{}", Kafka::USER, Kafka::PASSWORD);
+    let url = |login: &str, options: &str| {
+        format!("//{login}@{}/{topic}?protocol=simple&zone=+08:00{options}", broker.secured_address())
+    };
+    let ca = format!("&tls=true&ca={}", broker.certificate().display());
+    for sasl in ["plain", "scram-sha-256", "scram-sha-512"] {
+        let (scratch, buffer) = (tempfile::tempdir().unwrap(), MemBuffer::new(u64::MAX));
+        let mut check = Check { history: History::random(500, 50), replica: Replica::new(), applied: 0 };
+        let running = Running::start(&url(&login, &format!("&sasl={sasl}{ca}")), scratch.path(), &buffer);
+        let all = check.history.commits.len();
+        wait(&mut check, all, &buffer, &running, sasl).await;
+        running.stop().await.expect("ends");
+    }
+    for (login, options) in
+        [("feed:wrong", format!("&sasl=plain{ca}")), (login.as_str(), "&sasl=plain&tls=true".into())]
+    {
+        let (scratch, buffer) = (tempfile::tempdir().unwrap(), MemBuffer::new(u64::MAX));
+        let running = Running::start(&url(login, &options), scratch.path(), &buffer);
+        let begun = Instant::now();
+        let reason = loop {
+            let status = running.source.status();
+            if !status.reason.is_empty() {
+                break status.reason;
+            }
+            assert!(begun.elapsed() < LIMIT, "{options}: {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(!reason.contains("cret") && !reason.contains("wrong"), "{reason}");
+        assert_eq!(buffer.head().borrow().0, 0, "{options}");
+        running.cancel.cancel();
+    }
 }
 
 /// The beginning of a topic is gone before it was read: nothing is made up.

@@ -1,6 +1,7 @@
 //! Messages of a Kafka topic with several partitions, without a broker: repeated, interleaved, with watermarks that come late,
 //! repeat and fall.
 
+use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -9,6 +10,7 @@ use tidelake_binlog::ticdc::append::FeedAppender;
 use tidelake_binlog::ticdc::partitions::Watermarks;
 use tidelake_binlog::ticdc::place::FeedPlace;
 use tidelake_binlog::ticdc::{Assembler, canal, open, simple};
+use tidelake_binlog::tidb_binlog::secondary::{self, Binlog, ColumnInfo, DdlData, DmlData, Mutation, Value};
 use tidelake_core::CellValue;
 use tidelake_core::ports::Buffer;
 use tidelake_core::testing::mem_buffer::MemBuffer;
@@ -26,10 +28,14 @@ pub enum Protocol {
     Canal,
     Simple,
     Open,
+    Drainer,
 }
 
 /// Messages of a commit, each with the partition it goes to (`None`: to all).
 fn messages(protocol: Protocol, ts: u64, commit: &Commit) -> Vec<(Option<String>, Message)> {
+    if protocol == Protocol::Drainer {
+        return vec![(None, (Vec::new(), drained(ts, commit)))];
+    }
     match commit {
         Commit::Ddl { sql, database, table, after } => {
             vec![(None, ddl(protocol, ts, sql, database, table, after.as_ref()))]
@@ -60,6 +66,7 @@ pub fn watermark(protocol: Protocol, ts: u64) -> Message {
         }
         Protocol::Simple => plain(serde_json::json!({"version": 1, "type": "WATERMARK", "commitTs": ts, "buildTs": 1})),
         Protocol::Open => framed(serde_json::json!({"ts": ts, "t": 3}), b""),
+        Protocol::Drainer => unreachable!("each message is its own"),
     }
 }
 
@@ -82,6 +89,7 @@ fn ddl(protocol: Protocol, ts: u64, sql: &str, database: &str, table: &str, afte
             let value = serde_json::json!({"q": sql, "t": 3}).to_string();
             framed(serde_json::json!({"ts": ts, "scm": database, "tbl": table, "t": 2}), value.as_bytes())
         }
+        Protocol::Drainer => unreachable!("is made whole"),
     }
 }
 
@@ -117,6 +125,7 @@ fn row(protocol: Protocol, ts: u64, change: &Change) -> Message {
             };
             framed(serde_json::json!({"ts": ts, "scm": names.0, "tbl": names.1, "t": 1}), value.to_string().as_bytes())
         }
+        Protocol::Drainer => unreachable!("is made whole"),
     }
 }
 
@@ -176,6 +185,61 @@ fn open_row(table: &Table, row: &Row) -> serde_json::Value {
     table.columns.iter().map(|(n, kind)| (n.clone(), cell(*kind, &row[n]))).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// A commit as Drainer sends it, with a zone of its own.
+fn drained(ts: u64, commit: &Commit) -> Vec<u8> {
+    let mut binlog = Binlog { commit_ts: Some(ts as i64), time_zone: Some("Asia/Tokyo".into()), ..Binlog::default() };
+    match commit {
+        Commit::Ddl { sql, database, table, .. } => {
+            let (schema_name, table_name) = (Some(database.clone()), Some(table.clone()));
+            binlog.tp = Some(1);
+            binlog.ddl_data = Some(DdlData { schema_name, table_name, ddl_query: Some(sql.clone().into_bytes()) });
+        }
+        Commit::Rows(changes) => {
+            binlog.tp = Some(0);
+            binlog.dml_data = Some(DmlData { tables: changes.iter().map(drained_change).collect() });
+        }
+    }
+    binlog.encode_to_vec()
+}
+
+fn drained_change(change: &Change) -> secondary::Table {
+    let table = &change.table;
+    let row = |row: &Row| secondary::Row {
+        columns: table.columns.iter().map(|(name, kind)| drained_value(*kind, &row[name])).collect(),
+    };
+    let mutation = match (&change.old, &change.new) {
+        (Some(old), Some(new)) => Mutation { tp: Some(1), row: Some(row(new)), change_row: Some(row(old)) },
+        (Some(old), None) => Mutation { tp: Some(2), row: Some(row(old)), change_row: None },
+        (_, new) => Mutation { tp: Some(0), row: new.as_ref().map(row), change_row: None },
+    };
+    let info = |(name, kind): &(String, Kind)| ColumnInfo {
+        name: Some(name.clone()),
+        mysql_type: Some(if *kind == Kind::Timestamp { "timestamp" } else { "int" }.into()),
+    };
+    secondary::Table {
+        schema_name: Some(table.name.database.clone()),
+        table_name: Some(table.name.table.clone()),
+        column_info: table.columns.iter().map(info).collect(),
+        mutations: vec![mutation],
+    }
+}
+
+fn drained_value(kind: Kind, value: &CellValue) -> Value {
+    let empty = Value::default();
+    match (kind, value) {
+        (_, CellValue::Null) => Value { is_null: Some(true), ..empty },
+        (Kind::Timestamp, CellValue::Int(us)) => {
+            Value { string_value: Some(files::moment(us + 9 * 3_600_000_000, 0)), ..empty }
+        }
+        (Kind::Int, CellValue::Int(v)) => Value { int64_value: Some(*v), ..empty },
+        (_, CellValue::UInt(v)) => Value { uint64_value: Some(*v), ..empty },
+        (_, CellValue::Float(v)) => Value { double_value: Some(*v), ..empty },
+        (_, CellValue::Bytes(bytes)) => Value { bytes_value: Some(bytes.clone()), ..empty },
+        (Kind::Json, value) => Value { bytes_value: Some(files::text(kind, value).into_bytes()), ..empty },
+        (kind, value) => Value { string_value: Some(files::text(kind, value)), ..empty },
+    }
+}
+
 /// A topic's partitions up to (not including) commit `upto`, from `from`, then a watermark in each.
 pub fn partitions(
     history: &History,
@@ -190,7 +254,7 @@ pub fn partitions(
             match table {
                 // rows of one commit and table may go anywhere
                 Some(_) => out[rng.random_range(0..count)].push(message.clone()),
-                None if protocol == Protocol::Canal => out[0].push(message.clone()),
+                None if matches!(protocol, Protocol::Canal | Protocol::Drainer) => out[0].push(message.clone()),
                 None => out.iter_mut().for_each(|p| p.push(message.clone())),
             }
         }
@@ -200,6 +264,9 @@ pub fn partitions(
         if rng.random_ratio(1, 3) {
             let again: Vec<Message> = partition.iter().filter(|_| rng.random_ratio(1, 2)).cloned().collect();
             partition.extend(again);
+        }
+        if protocol == Protocol::Drainer {
+            continue;
         }
         let watermark_ts = history.commits[upto - 1].0;
         partition.push(watermark(protocol, watermark_ts));
@@ -214,6 +281,7 @@ fn parse(protocol: Protocol, (key, value): &Message, out: &mut Vec<tidelake_binl
         Protocol::Canal => canal::parse(value, &all, out),
         Protocol::Simple => simple::parse(value, &all, out),
         Protocol::Open => open::parse(key, value, &all, out),
+        Protocol::Drainer => secondary::parse(value, &all, out),
     };
     parsed.unwrap_or_else(|e| panic!("{}: {}", String::from_utf8_lossy(value), e.0));
 }
@@ -248,6 +316,9 @@ fn play(seed: u64, protocol: Protocol, memory: usize) {
             parse(protocol, &queues[p].pop_front().expect("as many as there are"), &mut events);
             for event in events {
                 match event {
+                    Event::Watermark(ts) if protocol == Protocol::Drainer => {
+                        (0..count).for_each(|p| watermarks.advance(p, ts));
+                    }
                     Event::Watermark(ts) => watermarks.advance(p, ts),
                     event => assembler.push(&event).expect("push"),
                 }
@@ -266,7 +337,7 @@ fn play(seed: u64, protocol: Protocol, memory: usize) {
 #[test]
 fn partitions_give_the_same_tables_at_every_commit() {
     for seed in 400..410 {
-        for protocol in [Protocol::Canal, Protocol::Simple, Protocol::Open] {
+        for protocol in [Protocol::Canal, Protocol::Simple, Protocol::Open, Protocol::Drainer] {
             play(seed, protocol, 64 << 20);
         }
     }
