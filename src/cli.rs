@@ -72,7 +72,7 @@ impl Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
     /// Where to replicate from: mysql://USER:PASSWORD@HOST:PORT, file:DIR for a directory of binlog files, or
-    /// ticdc-storage:DIR[?zone=...] for what TiDB's TiCDC writes to a directory, kafka://HOST:PORT/TOPIC?protocol=simple
+    /// ticdc-storage:DIR[?zone=...] or ticdc-storage:s3://BUCKET/PREFIX for what TiDB's TiCDC writes, kafka://HOST:PORT/TOPIC?protocol=simple
     /// for what it sends to Kafka, drainer:DIR[?zone=...] for TiDB Binlog's files
     #[arg(long, env = "TIDELAKE_SOURCE", hide_env_values = true, value_name = "URL")]
     pub source: Option<String>,

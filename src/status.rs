@@ -41,6 +41,9 @@ pub struct SourceReport {
     pub kind: String,
     /// Where it has read to.
     pub position: String,
+    /// The last upstream transaction that readers see; empty before the first. Of a feed of TiDB this has its commit-ts, as `position` has the watermark.
+    #[serde(default)]
+    pub published: String,
     /// What it is doing.
     pub state: SourceState,
     /// Why, if something is wrong.
@@ -114,6 +117,7 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
         source: SourceReport {
             kind: pipeline.source.kind().into(),
             position: position.map_or_else(|| published.position.to_string(), |p| p.to_string()),
+            published: published.position.token.clone(),
             state: source.state,
             reason: source.reason,
             bytes_read: source.bytes_read,

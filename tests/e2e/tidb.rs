@@ -1,12 +1,14 @@
 //! A feed of TiDB as the source: files as TiCDC's storage sink writes them, read by the real binary while they come.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
+use tidelake_testkit::S3;
 
 use crate::tidelake::{Tidelake, wait_for};
 
@@ -138,6 +140,8 @@ fn a_storage_sink_is_followed_over_kills() {
     let status = tidelake.status();
     assert_eq!(status["source"]["kind"], "ticdc-storage", "{status}");
     assert!(status["source"]["position"].as_str().is_some_and(|p| p.contains(&sink.ts.to_string())), "{status}");
+    let published = status["source"]["published"].as_str().expect("text");
+    assert!(published.contains(&format!("\"tso\":{}", sink.ts)), "{status}");
     let head = status["seq"]["head"].as_u64().expect("a number");
     assert_eq!(head, 2 + 1 + 20 + 5 * 65, "every commit once: {status}");
     assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
@@ -161,13 +165,64 @@ fn without_follow_what_is_above_the_checkpoint_is_left_out_and_said() {
 #[test]
 fn what_a_feed_must_have_is_said_at_once() {
     for (source, part) in [
-        ("ticdc-storage:s3://bucket/prefix", "only a local directory can be read so far"),
+        ("ticdc-storage:gcs://bucket/prefix", "a local directory or s3:// is read"),
+        ("ticdc-storage:s3://bucket/prefix?secret-access-key=hush", "AWS_SECRET_ACCESS_KEY"),
         ("ticdc-storage:/x?protocol=csv", "has no option protocol"),
         ("drainer:/x?zone=Mars/Base", "time zone"),
     ] {
         let mut tidelake = Tidelake::prepare(&["run", "--source", source], &[]);
         tidelake.spawn();
         assert!(!tidelake.wait_end().success());
-        assert!(tidelake.printed().contains(part), "{}", tidelake.printed());
+        assert!(tidelake.printed().contains(part) && !tidelake.printed().contains("hush"), "{}", tidelake.printed());
     }
+}
+
+/// A bucket that a sink's directory is put into, by requests of the simplest kind.
+fn put(s3: &S3, root: &Path, path: &str) {
+    let body = std::fs::read(root.join(path)).expect("a file");
+    let mut stream = std::net::TcpStream::connect(s3.address()).expect("it listens");
+    let head = format!(
+        "PUT /feeds/some/prefix/{path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
+        s3.address(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).expect("send");
+    let answer = std::io::read_to_string(stream).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn upload(s3: &S3, root: &Path) {
+    for i in 0..2 {
+        put(s3, root, &format!("bank/{}/meta/schema_{}_1.json", table(i), START + i as u64));
+        let dir = format!("bank/{}/{}/2026-11-29", table(i), START + i as u64);
+        for file in std::fs::read_dir(root.join(&dir)).expect("a directory") {
+            let name = file.expect("a file").file_name();
+            put(s3, root, &format!("{dir}/{}", name.to_string_lossy()));
+        }
+    }
+    put(s3, root, "metadata");
+}
+
+#[test]
+fn a_sink_in_a_bucket_is_followed_with_credentials_of_the_environment() {
+    let s3 = S3::start();
+    s3.create_bucket("feeds");
+    let mut sink = Sink::new();
+    sink.transfers(20);
+    upload(&s3, sink.root());
+    let source = format!("ticdc-storage:s3://feeds/some/prefix?endpoint={}&region=us-east-1", s3.endpoint());
+    let mut tidelake = Tidelake::prepare(&["run", "--source", &source], &["--follow", "--interval", "5ms"]);
+    for (name, value) in S3::environment() {
+        tidelake.set_variable(name, value);
+    }
+    tidelake.restart();
+    check(&sink, &tidelake);
+    tidelake.kill9();
+    sink.transfers(10);
+    upload(&s3, sink.root());
+    tidelake.restart();
+    check(&sink, &tidelake);
+    assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
+    assert!(!tidelake.printed().contains(S3::SECRET_KEY), "{}", tidelake.printed());
 }

@@ -1,6 +1,6 @@
 //! The process under test: its data directory, its ports, its status.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ impl Address {
 pub struct Tidelake {
     home: TempDir,
     args: Vec<String>,
+    environment: Vec<String>,
     address: Address,
     process: Option<Process>,
 }
@@ -71,13 +72,18 @@ impl Tidelake {
         }
         let path = |name: &str| home.path().join(name).display().to_string();
         args.extend(["--data-dir".to_owned(), path("data"), "--ports-file".to_owned(), path("ports.json")]);
-        Tidelake { home, args, address: Address::default(), process: None }
+        Tidelake { home, args, environment: Vec::new(), address: Address::default(), process: None }
     }
 
     /// Gives another value to an option that is set already.
     pub fn set_option(&mut self, name: &str, value: &str) {
         let at = self.args.iter().position(|arg| arg == name).expect("an option that is set");
         value.clone_into(&mut self.args[at + 1]);
+    }
+
+    /// Starts it with this variable in its environment.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push(format!("{name}={value}"));
     }
 
     /// The data directory.
@@ -95,7 +101,11 @@ impl Tidelake {
         self.address.set(None);
         // Of an earlier start, if there was one.
         let _ = std::fs::remove_file(self.ports_file());
-        self.process = Some(Process::start(&binary(), &self.args, &self.log_file()));
+        let mut words = self.environment.clone();
+        words.push(binary().display().to_string());
+        words.extend_from_slice(&self.args);
+        // which becomes the program, with the same process id
+        self.process = Some(Process::start(Path::new("/usr/bin/env"), &words, &self.log_file()));
     }
 
     /// Waits until it listens.

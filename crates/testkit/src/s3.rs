@@ -56,6 +56,12 @@ impl S3 {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `127.0.0.1:PORT`, for a proxy in between.
     #[must_use]
     pub fn address(&self) -> String {

@@ -1,11 +1,11 @@
 //! Data files, cut into records. Memory is bounded by the largest record.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use tidelake_core::{Error, Result};
 
+use super::layout::DataPath;
+use super::store::Store;
 use crate::filter::TableFilter;
 use crate::mysql::reader::Parsed;
 use crate::ticdc::canal;
@@ -44,13 +44,20 @@ pub struct ReadFile {
 /// # Errors
 /// [`Error::Corrupt`] with file and offset; what `out` returns.
 pub fn read(
-    path: &Path,
+    store: &Store,
+    data: &DataPath,
     cutter: &Cutter<'_>,
     filter: &TableFilter,
     out: &mut dyn FnMut(&Event) -> Result<()>,
 ) -> Result<ReadFile> {
-    let io = |e| Error::io(format!("read {}", path.display()), e);
-    let mut file = File::open(path).map_err(io)?;
+    let name = store.name_of(&data.path);
+    let io = |e: std::io::Error| {
+        if store.is_local() {
+            return Error::io(format!("read {name}"), e);
+        }
+        Error::Unavailable(format!("read {name}: {e}"))
+    };
+    let mut file = store.open_file(&data.path, &data.stamp)?;
     let (mut bytes, mut start, mut offset) = (Vec::new(), 0usize, 0u64);
     let mut events = Vec::new();
     loop {
@@ -60,7 +67,7 @@ pub fn read(
         let ended = read == 0;
         loop {
             let at = offset + start as u64;
-            let place = || format!("{} at offset {at}", path.display());
+            let place = || format!("{name} at offset {at}");
             let taken = cut(&bytes[start..], ended, cutter, filter, &mut events).map_err(|e| e.at(place()))?;
             let Some(taken) = taken else { break };
             start += taken;
@@ -69,11 +76,7 @@ pub fn read(
             }
         }
         if bytes.len() - start > MAX_RECORD {
-            return Err(Error::Limit(format!(
-                "{} at offset {}: a record of over 1 GiB",
-                path.display(),
-                offset + start as u64
-            )));
+            return Err(Error::Limit(format!("{name} at offset {}: a record of over 1 GiB", offset + start as u64)));
         }
         offset += start as u64;
         bytes.drain(..start);

@@ -5,29 +5,12 @@
 //! are not needed.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tidelake_core::{Error, Result};
 
-/// Deepest directory below the root.
-const MAX_DEPTH: usize = 8;
-
-/// What tells one content of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    len: u64,
-    modified: (i64, i64),
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp { len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()), inode: metadata.ino() }
-    }
-}
+use super::store::{Stamp, Store};
 
 /// Formats of data files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +28,10 @@ pub struct DataPath {
     pub path: PathBuf,
     /// Its format.
     pub format: DataFormat,
+    /// The number in its name.
+    pub number: u64,
+    /// The dispatcher in its name; may be empty.
+    pub dispatcher: String,
     /// Its content now.
     pub stamp: Stamp,
 }
@@ -69,62 +56,40 @@ pub struct Layout {
     pub data: Vec<DataPath>,
     /// Numbers of data files by directory and dispatcher.
     numbers: BTreeMap<(PathBuf, String), Vec<u64>>,
+    /// The sink's root, for messages.
+    root: String,
 }
 
 /// The checkpoint of the sink; `None` before the first.
 ///
 /// # Errors
 /// [`Error::Corrupt`] for another content.
-pub fn checkpoint(root: &Path) -> Result<Option<u64>> {
+pub fn checkpoint(store: &Store) -> Result<Option<u64>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "kebab-case")]
     struct Metadata {
         checkpoint_ts: u64,
     }
-    let path = root.join("metadata");
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(format!("read {}", path.display()), e)),
-    };
+    let path = Path::new("metadata");
+    let Some(bytes) = store.get(path)? else { return Ok(None) };
     match serde_json::from_slice::<Metadata>(&bytes) {
         Ok(metadata) => Ok(Some(metadata.checkpoint_ts)),
         // being written: the next look finds it whole
         Err(e) if e.is_eof() => Ok(None),
-        Err(e) => Err(Error::corrupt(path.display().to_string(), e.to_string())),
+        Err(e) => Err(Error::corrupt(store.name_of(path), e.to_string())),
     }
 }
 
-/// Lists the directory.
+/// Lists the sink's files.
 ///
 /// # Errors
-/// What the file system says; [`Error::Invalid`] for data files of a format that is not read.
-pub fn list(root: &Path) -> Result<Layout> {
-    let mut layout = Layout::default();
-    walk(root, 0, &mut layout)?;
-    layout.schemas.sort_by(|a, b| (a.version, &a.path).cmp(&(b.version, &b.path)));
-    layout.data.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(layout)
-}
-
-fn walk(dir: &Path, depth: usize, layout: &mut Layout) -> Result<()> {
-    let io = |e| Error::io(format!("list directory {}", dir.display()), e);
-    for entry in std::fs::read_dir(dir).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let metadata = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            // cleaned up, or a temporary name, while it was listed
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Error::io(format!("look at {}", path.display()), e)),
-        };
-        if metadata.is_dir() {
-            if depth < MAX_DEPTH {
-                walk(&path, depth + 1, layout)?;
-            }
-            continue;
-        }
+/// What the store says; [`Error::Invalid`] for data files of a format that is not read.
+pub fn list(store: &Store) -> Result<Layout> {
+    let mut layout = Layout { root: store.name_of(Path::new("")), ..Layout::default() };
+    for found in store.list()? {
+        let (path, stamp) = (found.path, found.stamp);
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let stamp = Stamp::of(&metadata);
+        let dir = path.parent().unwrap_or(Path::new(""));
         if let Some(version) = schema_version(name).filter(|_| dir.ends_with("meta")) {
             layout.schemas.push(SchemaPath { path, version, stamp });
         } else if let Some((dispatcher, number, extension)) = data_name(name) {
@@ -132,15 +97,19 @@ fn walk(dir: &Path, depth: usize, layout: &mut Layout) -> Result<()> {
                 "json" => DataFormat::CanalJson,
                 "csv" => DataFormat::Csv,
                 _ => {
-                    let place = path.display();
+                    let place = store.name_of(&path);
                     return Err(Error::Invalid(format!("{place}: only protocol=canal-json and protocol=csv are read")));
                 }
             };
-            layout.numbers.entry((dir.to_owned(), dispatcher.to_owned())).or_default().push(number);
-            layout.data.push(DataPath { path, format, stamp });
+            let dispatcher = dispatcher.to_owned();
+            layout.numbers.entry((dir.to_owned(), dispatcher.clone())).or_default().push(number);
+            layout.data.push(DataPath { path, format, number, dispatcher, stamp });
         }
     }
-    Ok(())
+    layout.schemas.sort_by(|a, b| (a.version, &a.path).cmp(&(b.version, &b.path)));
+    layout.data.sort_by(|a, b| a.path.cmp(&b.path));
+    layout.numbers.values_mut().for_each(|numbers| numbers.sort_unstable());
+    Ok(layout)
 }
 
 fn schema_version(name: &str) -> Option<u64> {
@@ -168,16 +137,22 @@ impl Layout {
     #[must_use]
     pub fn gap(&self, from_start: bool) -> Option<String> {
         for ((dir, _), numbers) in &self.numbers {
-            let mut numbers = numbers.clone();
-            numbers.sort_unstable();
+            let dir = format!("{}{}", self.root, dir.display());
             if from_start && numbers.first().is_some_and(|n| *n > 1) {
-                return Some(format!("{} begins with file number {}", dir.display(), numbers[0]));
+                return Some(format!("{dir} begins with file number {}", numbers[0]));
             }
             if let Some(pair) = numbers.windows(2).find(|pair| pair[1] > pair[0] + 1) {
-                return Some(format!("{} misses the files between numbers {} and {}", dir.display(), pair[0], pair[1]));
+                return Some(format!("{dir} misses the files between numbers {} and {}", pair[0], pair[1]));
             }
         }
         None
+    }
+
+    /// True if no file of this sequence has a higher number: its writer may write it again.
+    #[must_use]
+    pub fn is_last(&self, data: &DataPath) -> bool {
+        let dir = data.path.parent().unwrap_or(Path::new("")).to_owned();
+        self.numbers.get(&(dir, data.dispatcher.clone())).and_then(|n| n.last()).is_none_or(|last| *last == data.number)
     }
 
     /// Directory of a table and version of its schema, for a data file below it: the nearest directory whose name is the

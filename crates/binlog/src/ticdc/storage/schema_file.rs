@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidelake_core::{Error, Result};
 
 use super::layout::SchemaPath;
+use super::store::Store;
 use crate::ticdc::record::{Ddl, Event};
 
 /// A schema file.
@@ -42,9 +43,9 @@ struct Column {
 ///
 /// # Errors
 /// [`Error::Corrupt`] for other content, [`Error::Invalid`] for a newer format.
-pub fn read(file: &SchemaPath) -> Result<Option<SchemaFile>> {
-    let place = || file.path.display().to_string();
-    let bytes = std::fs::read(&file.path).map_err(|e| Error::io(format!("read {}", place()), e))?;
+pub fn read(store: &Store, file: &SchemaPath) -> Result<Option<SchemaFile>> {
+    let place = || store.name_of(&file.path);
+    let Some(bytes) = store.get(&file.path)? else { return Ok(None) };
     let content: Content = match serde_json::from_slice(&bytes) {
         Ok(content) => content,
         Err(e) if e.is_eof() => return Ok(None),

@@ -1,10 +1,10 @@
-//! The source over a storage sink's directory.
+//! The source over a storage sink's files.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceState, SourceStatus, StoreEngine, TransactionDecoder};
@@ -13,19 +13,30 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::data_file::{self, Cutter};
-use super::layout::{self, DataFormat, DataPath, Layout, Stamp};
+use super::layout::{self, DataFormat, DataPath, Layout};
+use super::ledger::Ledger;
 use super::schema_file::{self, SchemaFile};
+use super::store::{Stamp, Store, StorePlace};
 use crate::filter::TableFilter;
 use crate::mysql::decoder::UnknownTables;
 use crate::ticdc::append::FeedAppender;
 use crate::ticdc::csv::CsvOptions;
 use crate::ticdc::place::FeedPlace;
 use crate::ticdc::progress::{FeedProgress, StallWatch};
+use crate::ticdc::record::Event;
 use crate::ticdc::zone::Zone;
 use crate::ticdc::{Assembler, FeedDecoder};
 
 /// How often the directory is looked at in follow mode.
 const POLL: Duration = Duration::from_millis(200);
+/// The same of a bucket, where each look costs.
+const POLL_REMOTE: Duration = Duration::from_secs(1);
+/// How often a bucket is listed although its checkpoint stands.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+/// Pause after a store could not be reached.
+const BACKOFF: Duration = Duration::from_secs(2);
+/// What was read, in the directory of events that outgrow memory.
+const LEDGER: &str = "read.jsonl";
 /// Looks at a file that is not whole, or a hole in a sequence, before it is an error.
 const PATIENCE: usize = 25;
 /// Bytes of events in memory; more go to disk.
@@ -34,8 +45,8 @@ const MEMORY: usize = 64 << 20;
 /// What a [`StorageSource`] reads.
 #[derive(Clone, Debug)]
 pub struct StorageOptions {
-    /// The sink's directory: that with the file `metadata`.
-    pub dir: PathBuf,
+    /// Where the sink's file `metadata` lies.
+    pub place: StorePlace,
     /// Which tables are wanted.
     pub filter: TableFilter,
     /// Go on as the sink goes on, instead of reading up to the checkpoint found at the start.
@@ -44,7 +55,9 @@ pub struct StorageOptions {
     pub zone: String,
     /// The dialect of CSV files.
     pub csv: CsvOptions,
-    /// For events that outgrow memory.
+    /// Remove data files that were read and are in the Data Buffer.
+    pub cleanup: bool,
+    /// For events that outgrow memory, and for what was read.
     pub scratch: PathBuf,
 }
 
@@ -55,19 +68,13 @@ impl StorageOptions {
     /// [`Error::Invalid`] for a place that is not read yet, or an unknown option.
     pub fn parse(text: &str, scratch: PathBuf) -> Result<StorageOptions> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let path = path.strip_prefix("file:").unwrap_or(path);
-        if let Some((scheme, _)) = path.split_once("://") {
-            return Err(Error::Invalid(format!(
-                "ticdc-storage:{scheme}://...: only a local directory can be read so far; mount or sync the bucket and give its path"
-            )));
-        }
-        let dir = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
         let mut options = StorageOptions {
-            dir,
+            place: StorePlace::parse(path)?,
             filter: TableFilter::default(),
             follow: false,
             zone: "UTC".into(),
             csv: CsvOptions::default(),
+            cleanup: false,
             scratch,
         };
         for pair in query.split('&').filter(|p| !p.is_empty()) {
@@ -75,9 +82,15 @@ impl StorageOptions {
             if name == "zone" {
                 Zone::parse(value)?;
                 value.clone_into(&mut options.zone);
-            } else if !options.csv.set(name, value)? {
+            } else if name == "cleanup" {
+                options.cleanup = match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err(Error::Invalid("ticdc-storage: cleanup is true or false".into())),
+                };
+            } else if !options.place.set(name, value)? && !options.csv.set(name, value)? {
                 return Err(Error::Invalid(format!(
-                    "ticdc-storage: has no option {name}: zone, csv-delimiter, csv-quote, csv-null, csv-terminator, csv-binary, csv-old-value"
+                    "ticdc-storage: has no option {name}: zone, cleanup, endpoint, region, anonymous (the last three for s3://), csv-delimiter, csv-quote, csv-null, csv-terminator, csv-binary, csv-old-value"
                 )));
             }
         }
@@ -90,13 +103,23 @@ impl StorageOptions {
 pub struct StorageSource {
     options: StorageOptions,
     progress: Arc<FeedProgress>,
+    store: OnceLock<Store>,
 }
 
 impl StorageSource {
-    /// A source over the directory; it is first looked at when streaming begins.
+    /// A source over the files; they are first looked at when streaming begins.
     #[must_use]
     pub fn new(options: StorageOptions) -> StorageSource {
-        StorageSource { options, progress: Arc::default() }
+        StorageSource { options, progress: Arc::default(), store: OnceLock::new() }
+    }
+
+    /// The store, opened once; on a thread of the runtime.
+    fn store(&self) -> Result<Store> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let opened = Store::open(&self.options.place, tokio::runtime::Handle::current())?;
+        Ok(self.store.get_or_init(|| opened).clone())
     }
 }
 
@@ -113,8 +136,11 @@ impl Source for StorageSource {
         cancel: CancellationToken,
     ) -> Result<()> {
         let (options, progress, stop) = (self.options.clone(), Arc::clone(&self.progress), cancel.clone());
+        let store = self.store()?;
         self.progress
-            .run("ticdc-storage", &cancel, move || read_all(&options, after.as_ref(), &*buffer, &progress, &stop))
+            .run("ticdc-storage", &cancel, move || {
+                read_all(&options, &store, after.as_ref(), &*buffer, &progress, &stop)
+            })
             .await
     }
 
@@ -126,8 +152,10 @@ impl Source for StorageSource {
         if !self.options.follow {
             return self.progress.end().await;
         }
-        let checkpoint = layout::checkpoint(&self.options.dir)?;
-        let missing = || Error::Unavailable(format!("{} has no checkpoint yet", self.options.dir.display()));
+        let store = self.store()?;
+        let asked = tokio::task::spawn_blocking(move || layout::checkpoint(&store)).await;
+        let checkpoint = asked.map_err(|e| Error::Internal(format!("ask for the checkpoint: {e}")))??;
+        let missing = || Error::Unavailable(format!("{} has no checkpoint yet", self.options.place));
         checkpoint.map(|tso| FeedPlace::at(tso).to_source()).ok_or_else(missing)
     }
 
@@ -159,6 +187,7 @@ impl Source for StorageSource {
 /// Round after round, until cancelled, or one round if not to follow.
 fn read_all(
     options: &StorageOptions,
+    store: &Store,
     after: Option<&SourcePosition>,
     buffer: &dyn Buffer,
     progress: &FeedProgress,
@@ -168,6 +197,10 @@ fn read_all(
     let assembler = Assembler::new(&options.scratch, MEMORY, after.as_ref())?;
     let mut run = Run {
         options,
+        store,
+        ledger: Ledger::open(&options.scratch.join(LEDGER), after.as_ref().map_or(0, |place| place.tso)),
+        compacted: false,
+        last: None,
         progress,
         buffer,
         assembler,
@@ -182,7 +215,16 @@ fn read_all(
     }
     let mut stall = StallWatch::default();
     while !cancel.is_cancelled() {
-        let whole = run.round(cancel)?;
+        let whole = match run.round(cancel) {
+            // everything that was read stays; what was read in part comes again, and is known again
+            Err(e @ Error::Unavailable(_)) if options.follow => {
+                tracing::warn!(error = %e, "the storage sink cannot be reached, trying again");
+                progress.set(SourceState::Reconnecting, e.to_string());
+                cancelled_within(cancel, BACKOFF);
+                continue;
+            }
+            round => round?,
+        };
         if whole && !options.follow {
             return run.finish();
         }
@@ -191,7 +233,7 @@ fn read_all(
             reason = problem.clone();
         }
         progress.set(SourceState::Streaming, reason);
-        cancelled_within(cancel, POLL);
+        cancelled_within(cancel, if store.is_local() { POLL } else { POLL_REMOTE });
     }
     Ok(())
 }
@@ -207,6 +249,13 @@ fn cancelled_within(cancel: &CancellationToken, time: Duration) {
 
 struct Run<'a> {
     options: &'a StorageOptions,
+    store: &'a Store,
+    /// What was read to its end, also by earlier processes.
+    ledger: Ledger,
+    /// The ledger has only files that are there.
+    compacted: bool,
+    /// The checkpoint of the last whole round, and when it was.
+    last: Option<(u64, Instant)>,
     progress: &'a FeedProgress,
     buffer: &'a dyn Buffer,
     assembler: Assembler,
@@ -222,43 +271,39 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One look at the directory. `false`: something was not there yet, look again.
+    /// One look at the sink. `false`: something was not there yet, look again.
     fn round(&mut self, cancel: &CancellationToken) -> Result<bool> {
         // the order matters: everything up to this checkpoint was written before it
-        let Some(checkpoint) = layout::checkpoint(&self.options.dir)? else {
-            return self.wait(format!("{} has no file metadata with a checkpoint yet", self.options.dir.display()));
+        let Some(checkpoint) = layout::checkpoint(self.store)? else {
+            return self.wait(format!("{} has no file metadata with a checkpoint yet", self.options.place));
         };
-        let listed = layout::list(&self.options.dir)?;
+        let stands = |(ts, at): (u64, Instant)| ts == checkpoint && at.elapsed() < LIST_EVERY;
+        if !self.store.is_local() && self.problem.is_none() && self.last.is_some_and(stands) {
+            return Ok(true);
+        }
+        let listed = layout::list(self.store)?;
         if let Some(gap) = listed.gap(self.fresh) {
             return self.wait(format!("{gap}: files of the feed were removed"));
         }
-        for schema in &listed.schemas {
-            if self.read.get(&schema.path) == Some(&schema.stamp) {
-                continue;
-            }
-            let Some(file) = schema_file::read(schema)? else {
-                return self.wait(format!("{} is not whole", schema.path.display()));
-            };
-            if let Some(ddl) = &file.ddl {
-                self.assembler.push(ddl)?;
-            }
-            self.schemas.insert(schema.path.clone(), file);
-            self.read.insert(schema.path.clone(), schema.stamp);
+        self.compact(&listed)?;
+        if let Some(missing) = self.schemas(&listed)? {
+            return self.wait(missing);
         }
         let mut torn = None;
         for data in &listed.data {
             if cancel.is_cancelled() {
                 return Ok(false);
             }
-            if self.read.get(&data.path) == Some(&data.stamp) {
+            let known = self.ledger.get(&data.path).is_some_and(|entry| entry.stamp == data.stamp);
+            if known || self.read.get(&data.path) == Some(&data.stamp) {
                 continue;
             }
+            let store = self.store;
+            let name = || store.name_of(&data.path);
             match self.data(data, &listed)? {
-                None => return self.wait(format!("{} has no schema file yet", data.path.display())),
-                Some(true) => {
-                    torn = Some(format!("{} ends inside a record; what is whole was read", data.path.display()))
-                }
-                Some(false) => {}
+                None => return self.wait(format!("{} has no schema file yet", name())),
+                Some((true, _)) => torn = Some(format!("{} ends inside a record; what is whole was read", name())),
+                Some((false, newest)) => self.ledger.note(&data.path, data.stamp, newest),
             }
             self.read.insert(data.path.clone(), data.stamp);
         }
@@ -268,11 +313,44 @@ impl Run<'_> {
             tracing::warn!("{torn}");
         }
         self.release(checkpoint)?;
+        self.ledger.flush()?;
+        if self.options.cleanup {
+            self.clean(&listed)?;
+        }
+        self.last = Some((checkpoint, Instant::now()));
         Ok(true)
     }
 
-    /// Reads a data file. `None`: its schema is not there; true: it ends inside a record.
-    fn data(&mut self, data: &DataPath, listed: &Layout) -> Result<Option<bool>> {
+    /// Once: what the ledger has of files that are gone.
+    fn compact(&mut self, listed: &Layout) -> Result<()> {
+        if self.compacted {
+            return Ok(());
+        }
+        self.compacted = true;
+        let there: std::collections::HashSet<&Path> = listed.data.iter().map(|data| data.path.as_path()).collect();
+        self.ledger.keep_only(&|path| there.contains(path))
+    }
+
+    /// Reads new schema files; says what is not whole.
+    fn schemas(&mut self, listed: &Layout) -> Result<Option<String>> {
+        for schema in &listed.schemas {
+            if self.read.get(&schema.path) == Some(&schema.stamp) {
+                continue;
+            }
+            let Some(file) = schema_file::read(self.store, schema)? else {
+                return Ok(Some(format!("{} is not whole", self.store.name_of(&schema.path))));
+            };
+            if let Some(ddl) = &file.ddl {
+                self.assembler.push(ddl)?;
+            }
+            self.schemas.insert(schema.path.clone(), file);
+            self.read.insert(schema.path.clone(), schema.stamp);
+        }
+        Ok(None)
+    }
+
+    /// Reads a data file: whether it ends inside a record, and its newest commit-ts. `None`: its schema is not there.
+    fn data(&mut self, data: &DataPath, listed: &Layout) -> Result<Option<(bool, u64)>> {
         let columns;
         let cutter = match data.format {
             DataFormat::CanalJson => Cutter::CanalJson,
@@ -283,10 +361,37 @@ impl Run<'_> {
                 Cutter::Csv { columns: &columns, options: &self.options.csv }
             }
         };
-        let assembler = &mut self.assembler;
-        let read = data_file::read(&data.path, &cutter, &self.options.filter, &mut |event| assembler.push(event))?;
+        let (assembler, mut newest) = (&mut self.assembler, 0);
+        let read = data_file::read(self.store, data, &cutter, &self.options.filter, &mut |event| {
+            if let Event::Image { commit_ts, .. } | Event::Ddl { commit_ts, .. } = event {
+                newest = newest.max(*commit_ts);
+            }
+            assembler.push(event)
+        })?;
         self.progress.bytes_read.fetch_add(read.bytes, Ordering::Relaxed);
-        Ok(Some(read.torn))
+        Ok(Some((read.torn, newest)))
+    }
+
+    /// Removes files whose rows are all in the Data Buffer, each sequence from its first number on, but never its last.
+    fn clean(&mut self, listed: &Layout) -> Result<()> {
+        let floor = self.assembler.floor();
+        let mut stopped = std::collections::HashSet::new();
+        let mut data: Vec<&DataPath> = listed.data.iter().collect();
+        data.sort_by_key(|data| data.number);
+        for data in data {
+            let sequence = (data.path.parent().map(Path::to_owned), data.dispatcher.clone());
+            let entry = self.ledger.get(&data.path);
+            let done = entry.is_some_and(|entry| entry.stamp == data.stamp && entry.newest <= floor);
+            if stopped.contains(&sequence) || !done || listed.is_last(data) {
+                stopped.insert(sequence);
+                continue;
+            }
+            self.store.remove(&data.path)?;
+            tracing::debug!(file = self.store.name_of(&data.path), "read and removed");
+            self.ledger.forget(&data.path);
+            self.read.remove(&data.path);
+        }
+        Ok(())
     }
 
     fn release(&mut self, checkpoint: u64) -> Result<()> {
@@ -304,7 +409,7 @@ impl Run<'_> {
     /// What is not there yet may come; what stays away is an error.
     fn wait(&mut self, what: String) -> Result<bool> {
         self.waited += 1;
-        let no_feed_yet = self.options.follow && self.fresh && !self.options.dir.join("metadata").exists();
+        let no_feed_yet = self.options.follow && self.fresh && self.store.get(Path::new("metadata"))?.is_none();
         if self.waited > PATIENCE && !no_feed_yet {
             return Err(Error::Invalid(what));
         }

@@ -30,7 +30,19 @@ pub struct Sink {
     rng: StdRng,
     /// Commits before this one are in the files.
     written: usize,
-    numbers: BTreeMap<PathBuf, u64>,
+    numbers: BTreeMap<(PathBuf, String), u64>,
+    layout: Layout,
+}
+
+/// How the sink names directories and files.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// `TABLE-ID/VERSION` instead of `DB/TABLE/VERSION`.
+    by_id: bool,
+    /// A directory for each partition of a table.
+    partitions: bool,
+    /// `CDC_<dispatcher>_<n>`: several at a time write rows of one table.
+    across_nodes: bool,
 }
 
 /// `YYYY-MM-DD hh:mm:ss.ffffff`
@@ -99,8 +111,17 @@ pub fn base64(bytes: &[u8]) -> String {
 }
 
 impl Sink {
-    pub fn new(root: &Path, style: Style, rng: StdRng) -> Sink {
-        Sink { root: root.to_owned(), style, rng, written: 0, numbers: BTreeMap::new() }
+    pub fn new(root: &Path, style: Style, mut rng: StdRng) -> Sink {
+        let layout = Layout { by_id: rng.random_ratio(1, 4), partitions: rng.random(), across_nodes: rng.random() };
+        Sink { root: root.to_owned(), style, rng, written: 0, numbers: BTreeMap::new(), layout }
+    }
+
+    fn table_dir(&self, database: &str, table: &str) -> PathBuf {
+        if self.layout.by_id && !table.is_empty() {
+            let id = table.bytes().fold(7u64, |id, byte| id.wrapping_mul(31).wrapping_add(u64::from(byte))) % 100_000;
+            return self.root.join(id.to_string());
+        }
+        self.root.join(database).join(table)
     }
 
     /// Writes commits up to `upto`, some beyond, some again; then the checkpoint of the last one before `upto`.
@@ -130,7 +151,7 @@ impl Sink {
     }
 
     fn schema(&self, ts: u64, sql: &str, database: &str, table: &str, after: Option<&Table>) {
-        let dir = self.root.join(database).join(table).join("meta");
+        let dir = self.table_dir(database, table).join("meta");
         std::fs::create_dir_all(&dir).unwrap();
         let columns: Vec<serde_json::Value> = after
             .iter()
@@ -146,8 +167,11 @@ impl Sink {
     fn change(&mut self, ts: u64, change: &Change, rows: &mut BTreeMap<PathBuf, Vec<String>>) {
         let table = &change.table;
         let date = if self.rng.random() { "2026-11-28" } else { "2026-11-29" };
-        let dir =
-            self.root.join(&table.name.database).join(&table.name.table).join(table.version.to_string()).join(date);
+        let mut dir = self.table_dir(&table.name.database, &table.name.table).join(table.version.to_string());
+        if self.layout.partitions {
+            dir.push(["101", "102"][self.rng.random_range(0..2)]);
+        }
+        dir.push(date);
         let lines = rows.entry(dir).or_default();
         let copies = if self.rng.random_ratio(1, 10) { 2 } else { 1 };
         for _ in 0..copies {
@@ -167,9 +191,17 @@ impl Sink {
         }
         while !lines.is_empty() {
             let count = self.rng.random_range(1..=lines.len());
-            let number = self.numbers.entry(dir.to_owned()).or_insert(0);
+            let dispatcher = if self.layout.across_nodes { ["6a_b", "7c"][self.rng.random_range(0..2)] } else { "" };
+            let number = self.numbers.entry((dir.to_owned(), dispatcher.to_owned())).or_insert(0);
             *number += 1;
-            let path = dir.join(format!("CDC{number:020}.{extension}"));
+            let (prefix, digits) =
+                if dispatcher.is_empty() { ("CDC".to_owned(), 20) } else { (format!("CDC_{dispatcher}_"), 6) };
+            let path = dir.join(format!("{prefix}{number:0digits$}.{extension}"));
+            // a hint that may lag or lead
+            let hint = (*number + 1).saturating_sub(self.rng.random_range(0..3)).max(1);
+            let index = dir.join("meta").join(format!("{}.index", prefix.trim_end_matches('_')));
+            std::fs::create_dir_all(dir.join("meta")).unwrap();
+            std::fs::write(index, format!("{prefix}{hint:0digits$}.{extension}\n")).unwrap();
             let mut text: String = lines[..count].iter().map(|l| format!("{l}\r\n")).collect();
             if self.rng.random_ratio(1, 6) {
                 let cut = (0..text.len().saturating_sub(3)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);

@@ -58,6 +58,9 @@ impl Kind {
         if rng.random_ratio(1, 8) {
             return CellValue::Null;
         }
+        if rng.random_ratio(1, 5) {
+            return self.extreme(rng.random());
+        }
         match self {
             Kind::Int => CellValue::Int(rng.random_range(-5..5) * 400_000_000),
             Kind::BigUnsigned => CellValue::UInt(rng.random()),
@@ -76,6 +79,31 @@ impl Kind {
             Kind::Float => CellValue::Float(f64::from(rng.random_range(-1e6f32..1e6))),
             Kind::Bit => CellValue::UInt(rng.random_range(0..1024)),
             Kind::Json => CellValue::Str(r#"{"a": [1, "x"], "b": null}"#.to_owned()),
+        }
+    }
+}
+
+impl Kind {
+    /// The least or the greatest value.
+    fn extreme(self, high: bool) -> CellValue {
+        let pick = |low: i64, most: i64| CellValue::Int(if high { most } else { low });
+        let float = |low: f64, most: f64| CellValue::Float(if high { most } else { low });
+        match self {
+            Kind::Int => pick(i64::from(i32::MIN), i64::from(i32::MAX)),
+            Kind::BigUnsigned => CellValue::UInt(if high { u64::MAX } else { 0 }),
+            Kind::VarChar => CellValue::Str(if high { "𝄞".repeat(60) } else { "\u{1}\u{7f}".into() }),
+            Kind::VarBinary => CellValue::Bytes(vec![if high { 0xff } else { 0 }; 30]),
+            Kind::Decimal => CellValue::Decimal(if high { "999999999999".into() } else { "-999999999999".into() }),
+            Kind::Enum => CellValue::UInt(if high { 3 } else { 1 }),
+            Kind::Set => CellValue::UInt(if high { 7 } else { 0 }),
+            // 9999-12-31 23:59:59.999 and 1000-01-01
+            Kind::DateTime => pick(-30_610_224_000_000_000, 253_402_300_799_999_000),
+            Kind::Timestamp => pick(1_000_000, i64::from(i32::MAX) * 1_000_000),
+            Kind::Time => pick(-3_020_399_000_000, 3_020_399_000_000),
+            Kind::Double => float(f64::MIN, f64::MIN_POSITIVE),
+            Kind::Float => float(f64::from(f32::MIN), f64::from(f32::MIN_POSITIVE)),
+            Kind::Bit => CellValue::UInt(if high { 1023 } else { 0 }),
+            Kind::Json => CellValue::Str(if high { r#""ü\n\u0001""#.into() } else { "null".into() }),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! [`drainer`] and [`messages`] play them into a format as badly as its sender may; [`replica`] applies what the decoder makes of
 //! them, and must be equal after every transaction.
 
+mod consumed;
 mod ddl;
 mod drainer;
 mod files;

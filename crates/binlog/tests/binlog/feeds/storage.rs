@@ -164,7 +164,10 @@ async fn what_cannot_be_read_is_said_with_what_to_change() {
     let (_, result) = read(missing.path(), "").await;
     assert!(result.unwrap_err().contains("misses the files between numbers 1 and 3"));
     for (text, part) in [
-        ("s3://bucket/x", "only a local directory"),
+        ("gcs://bucket/x", "a local directory or s3://"),
+        ("s3://bucket/x?access-key=a", "AWS_ACCESS_KEY_ID"),
+        ("s3://bucket/x?endpoint=h:1", "http://"),
+        ("/x?endpoint=http://h", "no option endpoint"),
         ("/x?zones=1", "no option zones"),
         ("/x?zone=Nowhere", "time zone"),
     ] {
