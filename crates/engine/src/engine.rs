@@ -284,6 +284,9 @@ impl StoreEngine for MagicEngine {
     }
 
     async fn plan_scan(&self, request: &ScanRequest) -> Result<ScanPlan> {
+        if let Some(plan) = crate::scan::plan::plan_at_once(&self.inner, request)? {
+            return Ok(plan);
+        }
         let (inner, request) = (self.inner.clone(), request.clone());
         blocking(move || crate::scan::plan::plan(&inner, &request)).await
     }

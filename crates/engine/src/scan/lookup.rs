@@ -40,6 +40,11 @@ impl Lookup {
         Ok(Some(Lookup { maker, keys, order }))
     }
 
+    /// Number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Of which columns the keys are.
     pub(super) fn signature(&self) -> &str {
         self.maker.signature()

@@ -12,6 +12,9 @@ use crate::engine::Inner;
 use crate::file::DataFile;
 use crate::memory::Chunk;
 
+/// Keys times files that are looked up where they are asked for.
+const AT_ONCE: usize = 64;
+
 /// Parts of one snapshot of a table, taken at once.
 struct View {
     memory: Vec<(u64, Vec<Arc<Chunk>>)>,
@@ -28,11 +31,29 @@ fn view(inner: &Inner, table: TableId, seq: CommitSeq) -> View {
     }
 }
 
+/// Plans a scan, reading what it needs of files.
 pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
     let def = inner.readable_def(request.seq, request.table)?;
+    let lookup = Lookup::of(&def, &request.predicates)?;
+    let view = view(inner, request.table, request.seq);
+    plan_of(request, def, lookup, &view)
+}
+
+/// The plan of a look-up of few keys, which reads some blocks of indexes: less than handing it to another thread takes. `None`
+/// if it may have to wait.
+pub(crate) fn plan_at_once(inner: &Inner, request: &ScanRequest) -> Result<Option<ScanPlan>> {
+    let def = inner.readable_def(request.seq, request.table)?;
+    let Some(lookup) = Lookup::of(&def, &request.predicates)? else { return Ok(None) };
+    let view = view(inner, request.table, request.seq);
+    if lookup.len() * view.files.len() > AT_ONCE || !view.files.iter().all(|f| f.is_ready()) {
+        return Ok(None);
+    }
+    plan_of(request, def, Some(lookup), &view).map(Some)
+}
+
+fn plan_of(request: &ScanRequest, def: Arc<TableDef>, lookup: Option<Lookup>, view: &View) -> Result<ScanPlan> {
     let columns = request.projection.clone().unwrap_or_else(|| def.columns.iter().map(|c| c.id).collect());
     let target = Target::new(def.clone(), columns.clone())?;
-    let view = view(inner, request.table, request.seq);
     let split = |part: Part, rows: u64, bytes: u64| -> Result<ScanSplit> {
         let part = serde_json::to_string(&part).map_err(|e| Error::Internal(format!("encode split: {e}")))?;
         let (columns, predicates) = (columns.clone(), request.predicates.clone());
@@ -41,7 +62,6 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
     let total = view.files.iter().map(|f| f.meta.rows).chain(view.memory.iter().map(|m| rows_of(&m.1))).sum::<u64>();
     let rows_per_split = total.div_ceil(request.target_splits.max(1) as u64).max(1);
     let mut splits = Vec::new();
-    let lookup = Lookup::of(&def, &request.predicates)?;
     for (generation, chunks) in &view.memory {
         for (from, to, rows, bytes) in seq_ranges(chunks, rows_per_split) {
             let part = Part::Memory { generation: *generation, from, to, keyed: lookup.is_some() };
@@ -78,7 +98,7 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
         }
     }
     let whole = request.predicates.is_empty() && request.limit.is_none();
-    let exact_rows = if whole { count(&view, request.seq) } else { None };
+    let exact_rows = if whole { count(view, request.seq) } else { None };
     let bounds = if lookup.is_some() { Vec::new() } else { view.bounds(&def, &columns, request.seq)? };
     Ok(ScanPlan { schema: target.schema, splits, exact_rows, bounds })
 }
