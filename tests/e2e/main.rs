@@ -30,6 +30,7 @@ mod moving;
 mod network;
 mod schema_changes;
 mod shutdown;
+mod storage;
 mod sweep;
 mod tidb;
 mod tidb_copy;

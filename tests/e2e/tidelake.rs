@@ -229,6 +229,12 @@ pub fn tidelake(args: &[&str]) -> Output {
     Command::new(binary()).args(args).output().expect("the binary under test starts")
 }
 
+/// The same with environment variables.
+pub fn tidelake_with(variables: &[(&str, &str)], args: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(args).envs(variables.iter().copied()).output().expect("the binary under test starts")
+}
+
 /// Its standard output; panics unless it ended well.
 pub fn tidelake_prints(args: &[&str]) -> String {
     let output = tidelake(args);
