@@ -8,6 +8,7 @@ use super::alter::{Altered, altered};
 use super::ast::{AlterAction, CreateTable, RawName, Statement};
 use super::foreign;
 use super::resolve::Resolver;
+use super::token::MODE_NO_ENGINE_SUBSTITUTION;
 use super::{DdlContext, DdlOutcome, VERSIONED, engines};
 
 /// Tables a statement names, the one it is about first.
@@ -167,8 +168,19 @@ impl<'a> Effect<'a> {
             Some(like) => self.like(&self.name(like), name)?,
             None => self.resolver().table(create, name.clone())?,
         };
+        if create.like.is_none() && engines::may_be_absent(&def.engine) && !self.names_engines_exactly() {
+            return Err(format!(
+                "ENGINE={} may have been replaced by another one (sql_mode without NO_ENGINE_SUBSTITUTION)",
+                def.engine
+            ));
+        }
         def.id = self.catalog.next_table;
         Ok(def)
+    }
+
+    /// False if a server without the engine that a statement names takes its default engine instead.
+    fn names_engines_exactly(&self) -> bool {
+        self.context.sql_mode & MODE_NO_ENGINE_SUBSTITUTION != 0
     }
 
     fn resolver(&self) -> Resolver<'a> {
@@ -220,12 +232,9 @@ impl<'a> Effect<'a> {
         for other in actions.iter().flat_map(also_changed) {
             self.touched_elsewhere(self.name(other));
         }
+        // Without a database it moves into the session's, wherever the table is.
         let renamed = actions.iter().rev().find_map(|a| match a {
-            AlterAction::RenameTable(new) => Some(RawName {
-                // Without a database it stays in that of the table, not of the session.
-                database: new.database.clone().or_else(|| Some(name.database.clone())),
-                table: new.table.clone(),
-            }),
+            AlterAction::RenameTable(new) => Some(new.clone()),
             _ => None,
         });
         let had_copy = self.catalog.copying(&name).is_some();

@@ -13,6 +13,11 @@ pub(crate) fn rows_elsewhere(engine: &str) -> Option<String> {
     remote.then(|| format!("the rows of a table with ENGINE={engine} change where the bin log does not see it"))
 }
 
+/// True if servers lack this engine, and its tables are not what others are.
+pub(crate) fn may_be_absent(engine: &str) -> bool {
+    is_blackhole(engine) || (rows_elsewhere(engine).is_some() && !is_merge(engine))
+}
+
 /// Several MyISAM tables as one.
 pub(crate) fn is_merge(engine: &str) -> bool {
     ["merge", "mrg_myisam"].iter().any(|e| e.eq_ignore_ascii_case(engine))

@@ -34,7 +34,10 @@ mod tests;
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableDef, TableName};
 
-pub use token::{MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES};
+pub use token::{
+    MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_ALL_TABLES,
+    MODE_STRICT_TRANS_TABLES,
+};
 
 pub(crate) use charset::{default_collation, max_bytes};
 pub(crate) use foreign::foreign_key;

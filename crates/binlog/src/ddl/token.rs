@@ -13,6 +13,8 @@ pub const MODE_NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 pub const MODE_STRICT_TRANS_TABLES: u64 = 1 << 21;
 /// See [`MODE_STRICT_TRANS_TABLES`].
 pub const MODE_STRICT_ALL_TABLES: u64 = 1 << 22;
+/// `sql_mode` bit: an engine that the server lacks is an error, and not replaced by the default one.
+pub const MODE_NO_ENGINE_SUBSTITUTION: u64 = 1 << 30;
 
 /// What a token is. Plain words and numbers are read from the statement by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]

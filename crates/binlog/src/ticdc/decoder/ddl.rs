@@ -4,7 +4,9 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Error, Result, SchemaChange, TableEntry, TableName, TableState};
 
 use super::{Current, FeedDecoder, UnknownTables};
-use crate::ddl::{self, DdlContext, DdlOutcome, MODE_STRICT_TRANS_TABLES, SessionDefaults};
+use crate::ddl::{
+    self, DdlContext, DdlOutcome, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_TRANS_TABLES, SessionDefaults,
+};
 use crate::mysql::statement::Words;
 use crate::ticdc::record::Ddl;
 
@@ -29,7 +31,7 @@ impl FeedDecoder {
         let context = DdlContext {
             database: &ddl.database,
             flavor: ServerFlavor::TiDb,
-            sql_mode: MODE_STRICT_TRANS_TABLES,
+            sql_mode: MODE_STRICT_TRANS_TABLES | MODE_NO_ENGINE_SUBSTITUTION,
             session: &session,
             illegible: false,
             failed: false,
