@@ -18,9 +18,9 @@ use crate::file::Level;
 use crate::options::RowGroups;
 
 /// Most rows of a page.
-const PAGE_ROWS: usize = 8192;
+const PAGE_ROWS: usize = 2048;
 /// Dictionaries beyond this are given up: they save little, and every look-up would decode them.
-const DICTIONARY_BYTES: usize = 128 << 10;
+const DICTIONARY_BYTES: usize = 32 << 10;
 
 /// Name of the hidden column of births.
 pub(crate) const SEQ_COLUMN: &str = "_seq";
