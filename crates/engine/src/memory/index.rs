@@ -219,7 +219,8 @@ mod tests {
                     let mut wanted = alive.get(&key).cloned().unwrap_or_default();
                     let found = index.find_many(key_hash(&[key]), &[key], usize::MAX);
                     let mut found: Vec<(usize, usize)> = found.into_iter().map(|s| index.place(s)).collect();
-                    (wanted.sort_unstable(), found.sort_unstable());
+                    wanted.sort_unstable();
+                    found.sort_unstable();
                     assert_eq!(found, wanted);
                     assert_eq!(index.find(key_hash(&[key]), &[key]).is_some(), !wanted.is_empty());
                 }
