@@ -32,10 +32,15 @@ impl PipelineProbe {
 impl FreshnessProbe for PipelineProbe {
     /// Wanted tables that the catalog does not even name yet are part of the latest state: their copies come first.
     async fn seq_of_latest(&self) -> Result<CommitSeq> {
-        let head = self.source.head().await?;
-        let mut complete = self.source.copy_complete();
-        complete.wait_for(|done| *done).await.map_err(|_| Error::Closed("the source has ended".into()))?;
-        self.seq_of(&head).await
+        loop {
+            let head = self.source.head().await?;
+            let mut complete = self.source.copy_complete();
+            complete.wait_for(|done| *done).await.map_err(|_| Error::Closed("the source has ended".into()))?;
+            let seq = self.seq_of(&head).await?;
+            if self.source.still_follows(&head) {
+                return Ok(seq);
+            }
+        }
     }
 
     fn missing_table(&self, catalog: &Catalog) -> Option<TableName> {

@@ -141,6 +141,9 @@ mod tests {
 
     fn server(version: &str, flavor: ServerFlavor, system: &str, seconds: i32) -> UpstreamServer {
         UpstreamServer {
+            id: 1,
+            uuid: String::new(),
+            gtids: true,
             flavor,
             version: (0, 0, 0),
             version_text: version.into(),

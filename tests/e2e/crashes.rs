@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
-use crate::load::{Load, Workload};
+use crate::load::{Load, Workload, with_sequences};
 use crate::tidelake::Tidelake;
 use crate::{bank, kinds, store};
 
@@ -43,9 +43,21 @@ pub fn wait_copied(tidelake: &Tidelake) {
 
 #[test]
 fn killed_at_random_moments_it_resumes_exactly() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup()));
-    let load = Load::start(&upstream, everybody(), Duration::from_millis(4));
+    killed_at_random_moments(ServerKind::MariaDb, &kinds::setup(), everybody());
+}
+
+/// Without [`kinds`], which are MariaDB's.
+#[test]
+fn killed_at_random_moments_it_resumes_exactly_on_mysql_9() {
+    let clients: Vec<Box<dyn Workload>> =
+        vec![Box::new(bank::Teller(1)), Box::new(bank::Teller(2)), Box::new(store::Clerk::new(1))];
+    killed_at_random_moments(ServerKind::MySqlNew, "", clients);
+}
+
+fn killed_at_random_moments(kind: ServerKind, further: &str, clients: Vec<Box<dyn Workload>>) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, &(bank::setup() + &store::setup() + further)));
+    let load = Load::start(&upstream, clients, Duration::from_millis(4));
     // Small chunks: the copy meets many transactions, and the kills meet the copy.
     let options = ["--interval", "20ms", "--copy-chunk-rows", "400", "--flush-interval", "1s"];
     let mut tidelake = Tidelake::run(&upstream.source_url(), &options);

@@ -4,17 +4,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::bank;
 use crate::crashes::wait_copied;
+use crate::load::with_sequences;
 use crate::tidelake::{Tidelake, wait_for};
 
 const REPLACED: &str = "reset, restored or replaced";
 
 fn start() -> (MariaDb, Tidelake) {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&bank::setup());
+    start_on(ServerKind::MariaDb)
+}
+
+fn start_on(kind: ServerKind) -> (MariaDb, Tidelake) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, &bank::setup()));
     let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&tidelake);
     assert_eq!(tidelake.latest("SELECT 1"), b"1\n");
@@ -105,9 +110,8 @@ fn an_upstream_that_was_restored_from_a_backup_is_noticed() {
     assert_refuses_to_go_on(&mut tidelake, REPLACED);
 }
 
-#[test]
-fn an_upstream_that_was_restored_while_tidelake_was_down_is_noticed() {
-    let (mut upstream, mut tidelake) = start();
+fn restored_while_down(kind: ServerKind) {
+    let (mut upstream, mut tidelake) = start_on(kind);
     write_and_go_back(&mut upstream, &tidelake);
     tidelake.kill9();
     upstream.restart();
@@ -117,11 +121,37 @@ fn an_upstream_that_was_restored_while_tidelake_was_down_is_noticed() {
     assert_refuses_to_go_on(&mut tidelake, REPLACED);
 }
 
+#[test]
+fn an_upstream_that_was_restored_while_tidelake_was_down_is_noticed() {
+    restored_while_down(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_mysql_9_that_was_restored_while_tidelake_was_down_is_noticed() {
+    restored_while_down(ServerKind::MySqlNew);
+}
+
+fn lagging(kind: ServerKind) {
+    let (mut upstream, mut tidelake) = start_on(kind);
+    write_and_go_back(&mut upstream, &tidelake);
+    upstream.restart();
+    assert_refuses_to_go_on(&mut tidelake, REPLACED);
+}
+
 /// The server that took its place has not got everything yet that Tidelake read from the old one.
 #[test]
 fn a_lagging_replacement_is_noticed() {
-    let (mut upstream, mut tidelake) = start();
-    write_and_go_back(&mut upstream, &tidelake);
-    upstream.restart();
+    lagging(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_lagging_mysql_9_is_noticed() {
+    lagging(ServerKind::MySqlNew);
+}
+
+#[test]
+fn a_mysql_9_that_is_reset_under_a_running_tidelake_is_noticed() {
+    let (upstream, mut tidelake) = start_on(ServerKind::MySqlNew);
+    upstream.execute("RESET BINARY LOGS AND GTIDS; UPDATE bank.clock SET ticks = 77");
     assert_refuses_to_go_on(&mut tidelake, REPLACED);
 }

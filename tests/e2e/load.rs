@@ -21,6 +21,25 @@ pub trait Workload: Send + 'static {
 /// luck. The transaction is rolled back whole.
 const BAD_LUCK: [u16; 8] = [1213, 1205, 1412, 1062, 1146, 1054, 1136, 1020];
 
+/// Statements for MySQL, which has no tables `seq_1_to_N`.
+pub fn with_sequences(upstream: &MariaDb, sql: &str) -> String {
+    if !upstream.kind().is_mysql() {
+        return sql.to_owned();
+    }
+    let mut parts = sql.split("seq_1_to_");
+    let mut out = format!("SET SESSION cte_max_recursion_depth = 1000000; {}", parts.next().unwrap_or_default());
+    for part in parts {
+        let (number, rest) = part.split_at(part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len()));
+        out += &format!(
+            "(WITH RECURSIVE s (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < {number}) SELECT seq FROM s)"
+        );
+        // a table in FROM may go without a name of its own, this may not
+        out += if rest.starts_with(" o ") || rest.starts_with(" l;") { "" } else { " AS numbers" };
+        out += rest;
+    }
+    out
+}
+
 /// Clients at work, one thread each.
 pub struct Load {
     stop: Arc<AtomicBool>,

@@ -19,6 +19,7 @@ mod crashes;
 mod demo;
 mod differential;
 mod engine;
+mod failover;
 mod files;
 mod freshness;
 mod histories;

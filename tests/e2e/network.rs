@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions, TcpProxy};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, TcpProxy};
 
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
@@ -72,4 +72,34 @@ fn a_frozen_upstream_hurts_nobody() {
     upstream.thaw();
     upstream.execute("UPDATE bank.clock SET ticks = 41 WHERE teller = 1");
     assert_eq!(tidelake.latest("SELECT ticks FROM bank.clock WHERE teller = 1"), b"41\n");
+}
+
+/// A server ends connections that take nothing for `net_write_timeout`. The stream asks for a longer one.
+fn slow_reader_is_kept(kind: ServerKind) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind).arg("--net-write-timeout=1").arg("--max-binlog-size=1G"));
+    upstream.execute("CREATE DATABASE slow; CREATE TABLE slow.t (id INT PRIMARY KEY, b LONGBLOB NOT NULL)");
+    let mut tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
+    tidelake.latest("SELECT 1");
+    wait_copied(&tidelake);
+    let writer = upstream.client();
+    // more than the sockets between the two hold
+    let rows: String =
+        (0..12).map(|id| format!("INSERT INTO slow.t VALUES ({id}, REPEAT('x{id}', 2500000));")).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(writer.batch_text(&rows)));
+        tidelake.freeze_for(Duration::from_secs(8));
+    });
+    let sums = "SELECT COUNT(*), SUM(LENGTH(b)), SUM(CRC32(b)) FROM slow.t";
+    assert_eq!(tidelake.latest(sums), upstream.batch_text(sums));
+    assert!(!tidelake.printed().contains("lost the upstream"), "{}", tidelake.printed());
+}
+
+#[test]
+fn a_mariadb_waits_for_a_slow_reader() {
+    slow_reader_is_kept(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_mysql_9_waits_for_a_slow_reader() {
+    slow_reader_is_kept(ServerKind::MySqlNew);
 }

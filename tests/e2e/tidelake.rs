@@ -135,6 +135,14 @@ impl Tidelake {
         self.process = None;
     }
 
+    /// It keeps its connections and does nothing for so long.
+    pub fn freeze_for(&mut self, time: Duration) {
+        let process = self.process.as_mut().expect("running");
+        process.signal(Signal::Stop);
+        std::thread::sleep(time);
+        process.signal(Signal::Continue);
+    }
+
     /// Ctrl-C; waits for the end.
     pub fn interrupt(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("running");

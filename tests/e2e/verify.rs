@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::crashes::wait_copied;
-use crate::load::{Load, Workload};
+use crate::load::{Load, Workload, with_sequences};
 use crate::tidelake::{Tidelake, tidelake, tidelake_prints};
 use crate::{bank, kinds, store};
 
@@ -54,13 +54,23 @@ fn a_busy_replica_is_equal_in_every_type_and_kind_of_key() {
 
 #[test]
 fn what_differs_is_found_and_named() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&bank::setup());
-    upstream.execute(
+    differences_are_named(ServerKind::MariaDb);
+}
+
+#[test]
+fn what_differs_from_mysql_9_is_found_and_named() {
+    differences_are_named(ServerKind::MySqlNew);
+}
+
+fn differences_are_named(kind: ServerKind) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, &bank::setup()));
+    upstream.execute(&with_sequences(
+        &upstream,
         "CREATE DATABASE d; USE d; CREATE TABLE t (a INT, k VARCHAR(20), v INT, PRIMARY KEY (k, a));
          INSERT INTO t SELECT seq, 'key', 0 FROM seq_1_to_4000; CREATE TABLE n (a INT, b INT);
          INSERT INTO n SELECT seq, 1 FROM seq_1_to_4000; CREATE TABLE same (id INT PRIMARY KEY)",
-    );
+    ));
     let replica = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&replica);
     let (equal, printed) = verify(&replica, &["d.*"]);

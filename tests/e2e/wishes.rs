@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions, SqlClient};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, SqlClient};
 
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
 use crate::crashes::wait_copied;
-use crate::load::{Load, Workload};
+use crate::load::{Load, Workload, with_sequences};
 use crate::tidelake::{Tidelake, tidelake, tidelake_prints, wait_for};
 use crate::{bank, store};
 
@@ -50,8 +50,17 @@ fn watch(port: u16, table: &'static str, stop: &Arc<AtomicBool>) -> std::thread:
 
 #[test]
 fn a_table_is_copied_again_beside_itself_and_swapped_in() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &setup_hidden()));
+    copied_again(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_table_of_mysql_9_is_copied_again_beside_itself_and_swapped_in() {
+    copied_again(ServerKind::MySqlNew);
+}
+
+fn copied_again(kind: ServerKind) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, &(bank::setup() + &setup_hidden())));
     let replica = Tidelake::run(&upstream.source_url(), &["--interval", "20ms", "--copy-chunk-rows", "100"]);
     wait_copied(&replica);
     let hidden = "SELECT (SELECT COUNT(*) FROM d.t WHERE v = 'hidden'), (SELECT COUNT(*) FROM d.n WHERE v = 'hidden')";

@@ -32,7 +32,8 @@ pub enum ControlRecord {
     CopyRows {
         /// Of which copy.
         copy_id: u64,
-        /// The snapshot they were read in: they contain every transaction at or before it, and no other.
+        /// The snapshot they were read in: they contain every transaction at or before it, and no other. With a key they may also
+        /// contain some of those after it which are before this record.
         read_at: SourcePosition,
         /// Where the copy goes on after this chunk; opaque outside the source.
         cursor: String,
@@ -52,6 +53,9 @@ pub enum ControlRecord {
         /// Shown to readers.
         reason: String,
     },
+    /// Changes nothing: keeps how far the source has read, which is the position that every record is stored with. A server that is
+    /// idle purges its files all the same.
+    ReadUpTo,
     /// The user no longer wants this table, or it vanished upstream while it was copied: drop it from the replica.
     DropTable {
         /// Which table, copying or visible.
@@ -120,9 +124,10 @@ mod tests {
 
     #[test]
     fn record_round_trips() {
-        let record = ControlRecord::DropTable { name: TableName::new("a", "b") };
-        let (back, rows) = decode(&encode(&record, None).expect("encode")).expect("decode");
-        assert_eq!(back, record);
-        assert!(rows.is_none());
+        for record in [ControlRecord::DropTable { name: TableName::new("a", "b") }, ControlRecord::ReadUpTo] {
+            let (back, rows) = decode(&encode(&record, None).expect("encode")).expect("decode");
+            assert_eq!(back, record);
+            assert!(rows.is_none());
+        }
     }
 }

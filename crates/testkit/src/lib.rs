@@ -19,6 +19,7 @@ mod mariadb;
 mod options;
 mod process;
 mod proxy;
+mod replication;
 mod s3;
 mod template;
 

@@ -11,8 +11,9 @@ pub struct TcpProxy {
     line: Arc<Mutex<Line>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    target: u16,
     cut: bool,
     closed: bool,
     sockets: Vec<TcpStream>,
@@ -27,9 +28,9 @@ impl TcpProxy {
     pub fn start(target: u16) -> TcpProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
-        let line = Arc::new(Mutex::new(Line::default()));
+        let line = Arc::new(Mutex::new(Line { target, cut: false, closed: false, sockets: Vec::new() }));
         let shared = Arc::clone(&line);
-        std::thread::spawn(move || accept(&listener, target, &shared));
+        std::thread::spawn(move || accept(&listener, &shared));
         TcpProxy { port, line }
     }
 
@@ -49,6 +50,11 @@ impl TcpProxy {
     /// Breaks every connection once; new ones are let through.
     pub fn reset(&self) {
         lock(&self.line).hang_up();
+    }
+
+    /// New connections lead to another port; those that are open stay.
+    pub fn lead_to(&self, target: u16) {
+        lock(&self.line).target = target;
     }
 
     /// Lets connections through again.
@@ -82,7 +88,7 @@ fn lock(line: &Mutex<Line>) -> std::sync::MutexGuard<'_, Line> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn accept(listener: &TcpListener, target: u16, line: &Arc<Mutex<Line>>) {
+fn accept(listener: &TcpListener, line: &Arc<Mutex<Line>>) {
     for client in listener.incoming().flatten() {
         let mut state = lock(line);
         if state.closed {
@@ -91,7 +97,7 @@ fn accept(listener: &TcpListener, target: u16, line: &Arc<Mutex<Line>>) {
         if state.cut {
             continue;
         }
-        let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], target))) else { continue };
+        let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], state.target))) else { continue };
         // A connection that cannot be cloned is dropped: the client sees a broken line.
         let _ = join(client, server, &mut state);
     }

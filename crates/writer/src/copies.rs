@@ -35,6 +35,7 @@ impl Copies<'_> {
             }
             ControlRecord::CopyDone { copy_id, read_at } => self.done(seq, copy_id, read_at, steps),
             ControlRecord::StopTable { name, reason } => self.stop(seq, &name, reason, steps),
+            ControlRecord::ReadUpTo => Ok(()),
             ControlRecord::DropTable { name } => self.drop_table(seq, &name, steps),
         }
     }

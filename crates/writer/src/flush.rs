@@ -63,6 +63,10 @@ impl Flusher {
             if self.is_due(last) {
                 self.flush().await?;
                 last = Instant::now();
+            } else if self.is_filling() {
+                // what a copy kept may be free by now, and nothing new can come while there is no room
+                let durable = self.engine.durable().borrow().seq;
+                self.let_go(durable).await?;
             }
         }
         self.flush().await
@@ -70,13 +74,17 @@ impl Flusher {
 
     fn is_due(&self, last: Instant) -> bool {
         let behind = self.engine.durable().borrow().seq < self.engine.published_seq();
-        let (bytes, limit) = self.buffer.bytes();
         // A buffer that fills up must be let go before fetching has to wait.
-        let full = bytes > limit / 2 && last.elapsed() > Duration::from_secs(1);
+        let full = self.is_filling() && last.elapsed() > Duration::from_secs(1);
         behind
             && (full
                 || self.engine.unflushed_bytes() >= self.options.flush_bytes
                 || last.elapsed() >= self.options.flush_interval)
+    }
+
+    fn is_filling(&self) -> bool {
+        let (bytes, limit) = self.buffer.bytes();
+        bytes > limit / 2
     }
 
     async fn flush(self: &Arc<Self>) -> Result<()> {
@@ -84,6 +92,10 @@ impl Flusher {
         let durable = self.engine.flush().await?;
         metrics::counter!("tidelake_writer_flushes_total").increment(1);
         metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
+        self.let_go(durable).await
+    }
+
+    async fn let_go(self: &Arc<Self>, durable: CommitSeq) -> Result<()> {
         let flusher = self.clone();
         let released = tokio::task::spawn_blocking(move || flusher.release(durable)).await;
         released.map_err(|e| {

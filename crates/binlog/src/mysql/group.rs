@@ -27,7 +27,7 @@ use super::context::{TransactionContext, write_item};
 use super::event::{EventHeader, EventType, HEADER_LEN};
 use super::format::{FormatDescription, body_of_unknown_format};
 use super::gtid::{self, Announcement, Gtid, GtidState};
-use super::position::{BinlogPosition, file_number};
+use super::position::BinlogPosition;
 use super::query::{QueryEvent, QueryForm};
 use super::reader::{Malformed, Parsed};
 use super::statement::{self, Statement, classify};
@@ -74,8 +74,11 @@ pub struct TransactionGrouper {
     format: Option<FormatDescription>,
     file: String,
     offset: u64,
-    /// See [`BinlogPosition::born`].
+    /// See [`BinlogPosition::born`], as for the next three.
     born: u32,
+    by: u32,
+    stamp: i64,
+    moves: u32,
     gtids: GtidState,
     state: State,
     /// XA transactions in the sink's hold, with the place before them.
@@ -100,6 +103,8 @@ struct Group {
     start: u64,
     /// Its transaction is known already: nothing goes to the sink.
     skipped: bool,
+    /// When its first statement was made, seconds since 1970 UTC; 0 before it.
+    first_seconds: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,6 +135,9 @@ impl TransactionGrouper {
             file: String::new(),
             offset: 4,
             born: 0,
+            by: 0,
+            stamp: 0,
+            moves: 0,
             gtids: GtidState::default(),
             state: State::Outside,
             held: BTreeMap::new(),
@@ -143,6 +151,7 @@ impl TransactionGrouper {
         grouper.gtids = GtidState::parse(&from.gtid).map_err(|e| Error::Invalid(e.0.into_owned()))?;
         grouper.replay_until = position.from.is_some().then_some(after.order());
         (grouper.file, grouper.offset, grouper.born) = (from.file.clone(), from.pos, from.born);
+        (grouper.by, grouper.stamp, grouper.moves) = (from.by, from.stamp, from.moves);
         Ok(grouper)
     }
 
@@ -174,7 +183,7 @@ impl TransactionGrouper {
         self.route(header, body, start, sink).inspect_err(|_| self.offset = self.offset.max(start))?;
         if self.is_outside() {
             // nothing may follow for long: what was known already ends here, not with the next transaction
-            let here = (file_number(&self.file), self.offset);
+            let here = self.order_at(self.offset);
             self.replay_until = self.replay_until.filter(|until| here < *until);
         }
         Ok(())
@@ -193,6 +202,10 @@ impl TransactionGrouper {
             (EventType::FORMAT_DESCRIPTION, _) => FormatDescription::parse(event).map(|format| {
                 self.format = Some(format);
                 self.born = header.timestamp;
+                // one that is sent because reading begins in the middle of a file does not begin with its GTIDs
+                if header.end_log_pos != 0 || self.mode == GrouperMode::File {
+                    self.by = header.server_id;
+                }
                 &event[HEADER_LEN..]
             }),
             // artificial ones come before the format of their file is known
@@ -277,7 +290,7 @@ impl TransactionGrouper {
         match std::mem::replace(&mut self.state, State::Outside) {
             State::Outside => {}
             // a group of which the server sends nothing else (events left out for this connection)
-            State::Announced(group) => group.announced.gtid.iter().for_each(|gtid| self.gtids.add(gtid)),
+            State::Announced(group) => self.count(&group),
             State::Open(..) => {
                 return Err(self.corrupt(Malformed::because("a transaction begins inside another one")));
             }
@@ -293,8 +306,17 @@ impl TransactionGrouper {
     }
 
     fn group(&self, announced: Announcement, start: u64) -> Group {
-        let id = announced.gtid.as_ref().map_or_else(|| format!("{}:{start}", self.file), Gtid::to_string);
-        Group { id, announced, start, skipped: false }
+        // another server may have a file of this name
+        let moves = if self.moves == 0 { String::new() } else { format!("{}/", self.moves) };
+        let id = announced.gtid.as_ref().map_or_else(|| format!("{moves}{}:{start}", self.file), Gtid::to_string);
+        Group { id, announced, start, skipped: false, first_seconds: 0 }
+    }
+
+    /// The group is committed, or prepared: from here on its GTID counts.
+    fn count(&mut self, group: &Group) {
+        let Some(gtid) = &group.announced.gtid else { return };
+        self.gtids.add(gtid);
+        self.stamp = group.announced.original_us.unwrap_or(i64::from(group.first_seconds) * 1_000_000);
     }
 
     /// The group that the current event belongs to, opened in the sink if it was only announced.
@@ -312,7 +334,7 @@ impl TransactionGrouper {
             State::Announced(group) => (group, ending),
             State::Outside => (self.group(Announcement::default(), start), ending),
         };
-        let known = self.replay_until.is_some_and(|until| (file_number(&self.file), start) < until);
+        let known = self.replay_until.is_some_and(|until| self.order_at(start) < until);
         if !known {
             self.replay_until = None;
         }
@@ -325,7 +347,11 @@ impl TransactionGrouper {
     }
 
     fn push(&mut self, header: EventHeader, body: &[u8], sink: &mut dyn TransactionSink) -> Result<()> {
-        if matches!(&self.state, State::Open(group, _) if !group.skipped) {
+        let State::Open(group, _) = &mut self.state else { return Ok(()) };
+        if group.first_seconds == 0 {
+            group.first_seconds = header.timestamp;
+        }
+        if !group.skipped {
             write_item(header, body, self.offset, &mut self.item);
             sink.push(&self.item)?;
         }
@@ -335,9 +361,7 @@ impl TransactionGrouper {
     /// Ends the open group: its GTID counts from here on. `true`: its rows count too.
     fn close(&mut self, seconds: u32, commit: bool, sink: &mut dyn TransactionSink) -> Result<()> {
         let State::Open(group, ending) = std::mem::replace(&mut self.state, State::Outside) else { return Ok(()) };
-        if let Some(gtid) = &group.announced.gtid {
-            self.gtids.add(gtid);
-        }
+        self.count(&group);
         self.commit_us = group.announced.commit_us.unwrap_or(i64::from(seconds) * 1_000_000);
         if group.skipped {
             return Ok(());

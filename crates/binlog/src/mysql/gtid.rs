@@ -1,9 +1,12 @@
 //! GTIDs: MariaDB's `domain-server-sequence` and MySQL's `uuid:number` and `uuid:tag:number`, and the state that a
 //! stream of them adds up to.
 
+mod announcement;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::announcement::{Announcement, parse_mariadb, parse_mysql, parse_mysql_tagged};
 use super::reader::{Malformed, Parsed, Reader};
 
 /// The server's UUID, and the tag (empty without).
@@ -62,6 +65,8 @@ fn write_uuid(f: &mut fmt::Formatter<'_>, uuid: &[u8; 16]) -> fmt::Result {
 pub struct GtidState {
     /// MariaDB: the newest GTID of each domain.
     domains: BTreeMap<u32, (u32, u64)>,
+    /// MariaDB: the newest number that each server (second) has in each domain (first).
+    servers: BTreeMap<(u32, u32), u64>,
     /// MySQL: intervals of numbers, first and last, ascending, never touching.
     sets: BTreeMap<Origin, Vec<(u64, u64)>>,
 }
@@ -72,6 +77,7 @@ impl GtidState {
         match gtid {
             Gtid::MariaDb { domain, server, sequence } => {
                 self.domains.insert(*domain, (*server, *sequence));
+                self.note_server(*domain, *server, *sequence);
             }
             Gtid::MySql { uuid, tag, number } => {
                 insert(self.sets.entry((*uuid, tag.clone())).or_default(), *number, *number);
@@ -112,6 +118,7 @@ impl GtidState {
         let count = r.u32()? & 0x0fff_ffff;
         for _ in 0..count {
             let (domain, server, sequence) = (r.u32()?, r.u32()?, r.u64()?);
+            self.note_server(domain, server, sequence);
             let entry = self.domains.entry(domain).or_insert((server, sequence));
             if entry.1 <= sequence {
                 *entry = (server, sequence);
@@ -133,11 +140,48 @@ impl GtidState {
         Ok(state)
     }
 
+    fn note_server(&mut self, domain: u32, server: u32, sequence: u64) {
+        let newest = self.servers.entry((domain, server)).or_insert(sequence);
+        *newest = sequence.max(*newest);
+    }
+
+    /// True without any GTID.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty() && self.sets.is_empty()
+    }
+
+    /// What is here and not in `other`, in the text form; of a MariaDB server in a domain only its newest GTID.
+    #[must_use]
+    pub fn without(&self, other: &GtidState) -> GtidState {
+        let mut left = GtidState::default();
+        for (&(domain, server), &sequence) in &self.servers {
+            if other.servers.get(&(domain, server)).is_none_or(|theirs| *theirs < sequence) {
+                left.add(&Gtid::MariaDb { domain, server, sequence });
+            }
+        }
+        for (origin, intervals) in &self.sets {
+            let theirs = other.sets.get(origin).map_or(&[][..], Vec::as_slice);
+            let rest = subtract(intervals, theirs);
+            if !rest.is_empty() {
+                left.sets.insert(origin.clone(), rest);
+            }
+        }
+        left
+    }
+
+    /// True if `other` has everything that is here.
+    #[must_use]
+    pub fn is_within(&self, other: &GtidState) -> bool {
+        self.without(other).is_empty()
+    }
+
     fn parse_domain(&mut self, part: &str) -> Option<()> {
         let mut numbers = part.split('-');
         let (domain, server) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
         let sequence = numbers.next()?.parse().ok()?;
         self.domains.insert(domain, (server, sequence));
+        self.note_server(domain, server, sequence);
         numbers.next().is_none().then_some(())
     }
 
@@ -161,12 +205,19 @@ impl GtidState {
     }
 }
 
-/// MariaDB `0-1-55,7-1-3`; MySQL `uuid:1-5:8:tag:1-2,uuid:1`. Empty without GTIDs.
+/// MariaDB `0-1-55,7-2-1,7-1-3`: the newest GTID of each server in each domain, that of the whole domain behind the others,
+/// as `@@gtid_binlog_state` has it; MySQL `uuid:1-5:8:tag:1-2,uuid:1`. Empty without GTIDs.
 impl fmt::Display for GtidState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut comma = "";
-        for (domain, (server, sequence)) in &self.domains {
-            write!(f, "{comma}{domain}-{server}-{sequence}")?;
+        for (&domain, &(newest, sequence)) in &self.domains {
+            let others =
+                self.servers.range((domain, 0)..=(domain, u32::MAX)).filter(|((_, server), _)| *server != newest);
+            for ((_, server), sequence) in others {
+                write!(f, "{comma}{domain}-{server}-{sequence}")?;
+                comma = ",";
+            }
+            write!(f, "{comma}{domain}-{newest}-{sequence}")?;
             comma = ",";
         }
         let mut last = None;
@@ -208,6 +259,26 @@ fn insert(intervals: &mut Vec<(u64, u64)>, first: u64, last: u64) {
     *intervals = merged;
 }
 
+/// The numbers of ascending intervals that others do not have.
+fn subtract(intervals: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut rest = Vec::new();
+    for &(mut first, last) in intervals {
+        for &(from, to) in others {
+            if to < first || from > last {
+                continue;
+            }
+            if from > first {
+                rest.push((first, from - 1));
+            }
+            first = to.saturating_add(1);
+        }
+        if first <= last {
+            rest.push((first, last));
+        }
+    }
+    rest
+}
+
 fn uuid_of(bytes: &[u8]) -> Parsed<[u8; 16]> {
     bytes.try_into().map_err(|_| Malformed::because("UUID of another length"))
 }
@@ -230,114 +301,40 @@ fn tag_of(r: &mut Reader<'_>) -> Parsed<String> {
     Ok(String::from_utf8_lossy(r.bytes(len)?).into_owned())
 }
 
-/// What a GTID event announces about the group that it opens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Announcement {
-    /// `None` for MySQL's anonymous event.
-    pub gtid: Option<Gtid>,
-    /// Microseconds since 1970 UTC of the commit, if the event has it.
-    pub commit_us: Option<i64>,
-    /// MariaDB: the group is one statement without COMMIT.
-    pub standalone: bool,
-    /// MariaDB: the group is an `XA START .. XA PREPARE`.
-    pub prepares_xa: bool,
-    /// MariaDB: an ALTER that only begins or is given up here: it changes nothing.
-    pub alter_without_effect: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Parses MySQL's GTID and ANONYMOUS_GTID events (33, 34).
-///
-/// # Errors
-/// If the event is too short.
-pub fn parse_mysql(body: &[u8], anonymous: bool) -> Parsed<Announcement> {
-    let mut r = Reader::new(body);
-    r.u8()?; // flags: whether the group may hold statements
-    let uuid = uuid_of(r.bytes(16)?)?;
-    let number = r.u64()?;
-    let gtid = (!anonymous).then_some(Gtid::MySql { uuid, tag: String::new(), number });
-    // since 5.7: a type code 2 and two logical times; since 8.0: when it was committed here, 7 bytes
-    let mut commit_us = None;
-    if r.rest().len() >= 24 && r.u8()? == 2 {
-        r.bytes(16)?;
-        let time = r.le(7)? & !(1 << 55);
-        commit_us = i64::try_from(time).ok().filter(|t| *t > 0);
+    fn state(text: &str) -> GtidState {
+        GtidState::parse(text).expect("GTIDs")
     }
-    Ok(Announcement { gtid, commit_us, ..Announcement::default() })
-}
 
-/// Parses MySQL's GTID_TAGGED event (42): numbered fields in `mysql::serialization` form.
-///
-/// # Errors
-/// For another version of the form, and short events.
-pub fn parse_mysql_tagged(body: &[u8]) -> Parsed<Announcement> {
-    let mut r = Reader::new(body);
-    let version = r.varint()?;
-    if version != 1 {
-        return Err(Malformed::new(format!("tagged GTID in serialization version {version}")));
-    }
-    let (_size, _last_needed) = (r.varint()?, r.varint()?);
-    let (mut uuid, mut tag, mut number, mut commit_us) = ([0u8; 16], String::new(), 0, None);
-    while !r.is_empty() {
-        match r.varint()? {
-            0 => {
-                r.varint()?;
-            }
-            1 => {
-                for byte in &mut uuid {
-                    *byte = r.varint()? as u8;
-                }
-            }
-            2 => number = r.varint()? >> 1,
-            3 => tag = tag_of(&mut r)?,
-            4 | 5 => {
-                r.varint()?;
-            }
-            6 => commit_us = i64::try_from(r.varint()?).ok(),
-            _ => break,
+    const A: &str = "65c061af-e6a6-11f1-8952-02fc00000001";
+    const B: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
+
+    #[test]
+    fn text_of_mariadb_is_the_servers_binlog_state() {
+        for text in ["0-1-55", "0-2-7,0-1-55,7-1-3", ""] {
+            assert_eq!(state(text).to_string(), text);
         }
+        let mut grown = state("0-2-7,0-1-55");
+        grown.add(&Gtid::MariaDb { domain: 0, server: 2, sequence: 56 });
+        assert_eq!(grown.to_string(), "0-1-55,0-2-56");
+        assert_ne!(state("0-1-55"), state("0-2-54,0-1-55"), "server 2 has written something of its own");
     }
-    if number == 0 {
-        return Err(Malformed::because("tagged GTID without a number"));
-    }
-    Ok(Announcement { gtid: Some(Gtid::MySql { uuid, tag, number }), commit_us, ..Announcement::default() })
-}
 
-const FL_STANDALONE: u8 = 1;
-const FL_GROUP_COMMIT_ID: u8 = 2;
-const FL_PREPARED_XA: u8 = 64;
-const FL_COMPLETED_XA: u8 = 128;
-const EXTRA_MULTI_ENGINE: u8 = 1;
-const EXTRA_START_ALTER: u8 = 2;
-const EXTRA_ROLLBACK_ALTER: u8 = 8;
-
-/// Parses MariaDB's GTID event (162); `server` is the header's server id.
-///
-/// # Errors
-/// If the event is too short.
-pub fn parse_mariadb(body: &[u8], server: u32) -> Parsed<Announcement> {
-    let mut r = Reader::new(body);
-    let (sequence, domain, flags) = (r.u64()?, r.u32()?, r.u8()?);
-    let mut out = Announcement {
-        gtid: Some(Gtid::MariaDb { domain, server, sequence }),
-        standalone: flags & FL_STANDALONE != 0,
-        prepares_xa: flags & FL_PREPARED_XA != 0,
-        ..Announcement::default()
-    };
-    if flags & FL_GROUP_COMMIT_ID != 0 {
-        r.u64()?;
+    #[test]
+    fn what_one_state_lacks_of_another() {
+        let lacks = |ours: &str, theirs: &str| state(theirs).without(&state(ours)).to_string();
+        assert_eq!(lacks("0-1-55,7-1-3", "0-1-55,7-1-3"), "");
+        assert_eq!(lacks("0-1-55", "0-1-54,7-1-3"), "7-1-3");
+        assert_eq!(lacks("0-1-55", "0-2-54,0-1-55"), "0-2-54");
+        assert_eq!(lacks("0-1-55", "0-1-56"), "0-1-56");
+        assert_eq!(lacks(&format!("{A}:1-5:8"), &format!("{A}:2-9:t:1,{B}:1-3")), format!("{A}:6-7:9:t:1,{B}:1-3"));
+        assert_eq!(lacks(&format!("{A}:2-4:6"), &format!("{A}:1-7")), format!("{A}:1:5:7"));
+        assert!(state(&format!("{A}:5")).is_within(&state(&format!("{A}:1-5:8"))));
+        assert!(!state(&format!("{A}:5-6")).is_within(&state(&format!("{A}:1-5:8"))));
+        assert!(!state(&format!("{A}:t:5")).is_within(&state(&format!("{A}:1-5"))), "a tag is another origin");
+        assert!(state("").is_within(&state("")) && state("").is_empty());
     }
-    if flags & (FL_PREPARED_XA | FL_COMPLETED_XA) != 0 {
-        r.u32()?;
-        let (global, branch) = (r.u8()?, r.u8()?);
-        r.bytes(usize::from(global) + usize::from(branch))?;
-    }
-    if r.is_empty() {
-        return Ok(out);
-    }
-    let extra = r.u8()?; // older servers: zeros that fill the post-header up to 19 bytes
-    if extra & EXTRA_MULTI_ENGINE != 0 && !r.is_empty() {
-        r.u8()?;
-    }
-    out.alter_without_effect = extra & (EXTRA_START_ALTER | EXTRA_ROLLBACK_ALTER) != 0;
-    Ok(out)
 }

@@ -19,6 +19,16 @@ pub struct BinlogPosition {
     /// reset, restored or replaced may have a file of the same name and offsets, but not one that began in that second.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub born: u32,
+    /// The server id in the same event: who wrote the file. 0 if unknown; then `gtid` may not be exactly what was committed here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by: u32,
+    /// When the newest transaction before this place was made, as all servers that have it tell it: microseconds since 1970
+    /// UTC of its commit (MySQL since 8.0), else of its first statement, in whole seconds; 0 if unknown.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stamp: i64,
+    /// How often the replica moved to another server before it read this; each has files and offsets of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moves: u32,
     /// Where reading must start again instead, if XA transactions are prepared here: right before the oldest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Box<BinlogPosition>>,
@@ -39,7 +49,14 @@ impl BinlogPosition {
     pub fn to_source(&self, commit_time_us: i64) -> SourcePosition {
         let mut token = String::with_capacity(64 + self.file.len() + self.gtid.len());
         self.write_token(&mut token);
-        SourcePosition { major: file_number(&self.file), minor: self.pos, token, commit_time_us }
+        let (major, minor) = self.order();
+        SourcePosition { major, minor, token, commit_time_us }
+    }
+
+    /// The order over all servers that were followed, one after the other.
+    #[must_use]
+    pub fn order(&self) -> (u64, u64) {
+        (major(self.moves, &self.file), self.pos)
     }
 
     /// The JSON form, as `Serialize` has it; every transaction needs one, so it is written by hand.
@@ -53,6 +70,15 @@ impl BinlogPosition {
         }
         if self.born != 0 {
             let _ = write!(out, ",\"born\":{}", self.born);
+        }
+        if self.by != 0 {
+            let _ = write!(out, ",\"by\":{}", self.by);
+        }
+        if self.stamp != 0 {
+            let _ = write!(out, ",\"stamp\":{}", self.stamp);
+        }
+        if self.moves != 0 {
+            let _ = write!(out, ",\"moves\":{}", self.moves);
         }
         if let Some(from) = &self.from {
             out.push_str(",\"from\":");
@@ -77,6 +103,18 @@ impl std::fmt::Display for BinlogPosition {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(stamp: &i64) -> bool {
+    *stamp == 0
+}
+
+/// The first part of the order of positions: a file of the server that was moved to after `moves` moves. Servers number their
+/// files in 31 bits.
+#[must_use]
+pub fn major(moves: u32, file: &str) -> u64 {
+    (u64::from(moves) << 32).saturating_add(file_number(file))
 }
 
 /// The number of a binlog file: the digits after its last dot; 0 without.
@@ -107,10 +145,14 @@ mod tests {
             pos: 4_294_967_300,
             gtid: gtid.to_owned(),
             born,
-            from: None,
+            by: born / 2,
+            stamp: i64::from(born) * 1_000_000,
+            ..BinlogPosition::default()
         };
         let mut resumed = place("binlog.000003", "0-1-55,7-1-3", 1_700_000_000);
         resumed.from = Some(Box::new(place("binlog.000001", "", 0)));
+        resumed.moves = 3;
+        assert_eq!(resumed.to_source(0).order(), (3 << 32 | 3, resumed.pos));
         for position in [place("", "", 0), place("a \"b\\ \u{1}é.000009", "x", 1), resumed] {
             let source = position.to_source(5);
             assert_eq!(source.token, serde_json::to_string(&position).expect("a JSON form"));

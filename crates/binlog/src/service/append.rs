@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use tidelake_core::control::{self, ControlRecord};
 use tidelake_core::ports::Buffer;
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -95,6 +97,8 @@ fn append(
     reached: &mut SourcePosition,
 ) -> Result<()> {
     let start = reached.clone();
+    // positions are kept with transactions; that of a file without any, or of another server, in a record of its own
+    let mut kept = buffer.read_position().borrow().as_ref().map_or(start.major, |read| read.major);
     let mut sink = Tracking { inner: BufferSink::new(buffer), reached, dirty: false };
     sink.inner.note_read(start);
     buffer.sync()?;
@@ -108,6 +112,10 @@ fn append(
             next = if bytes < SYNC_BYTES && begun.elapsed() < SYNC_EVERY { items.try_recv().ok() } else { None };
         }
         grouper.note_read(&mut sink);
+        if sink.reached.major != kept && grouper.is_outside() && grouper.read_from().born != 0 {
+            kept = sink.reached.major;
+            buffer.append_control(Bytes::from(control::encode(&ControlRecord::ReadUpTo, None)?))?;
+        }
         if std::mem::take(&mut sink.dirty) {
             buffer.sync()?;
         }

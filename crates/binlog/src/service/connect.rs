@@ -64,6 +64,7 @@ impl Connector {
     /// # Errors
     /// [`Error::Invalid`] if user, password or TLS are refused, else [`Error::Unavailable`].
     pub async fn connect_plain(&self) -> Result<Conn> {
+        self.check_ca()?;
         let tls = self.url.ssl_mode != SslMode::Disabled && !self.plain.load(Ordering::Relaxed);
         match self.open(tls).await {
             Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer))
@@ -91,6 +92,13 @@ impl Connector {
             conn.query_drop(statement).await.map_err(|e| self.error("set up the session", &e))?;
         }
         Ok(conn)
+    }
+
+    /// The library names no file.
+    fn check_ca(&self) -> Result<()> {
+        let Some(path) = &self.url.ssl_ca else { return Ok(()) };
+        let opened = std::fs::File::open(path);
+        opened.map(drop).map_err(|e| Error::Invalid(format!("ssl-ca {}: {e}", path.display())))
     }
 
     async fn open(&self, tls: bool) -> Result<Conn, mysql_async::Error> {
@@ -191,4 +199,17 @@ fn is_configuration(error: &DriverError) -> bool {
             | DriverError::UnknownAuthPlugin { .. }
             | DriverError::MysqlOldPasswordDisabled
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_ca_is_named() {
+        let url = "mysql://u:secret@127.0.0.1:1/?ssl-mode=verify-identity&ssl-ca=/nowhere/ca.pem";
+        let connector = Connector::new(UpstreamUrl::parse(url).expect("a URL"));
+        let error = connector.connect_plain().await.expect_err("no such file").to_string();
+        assert!(error.contains("/nowhere/ca.pem") && error.contains("No such file"), "{error}");
+    }
 }

@@ -3,11 +3,10 @@
 //!
 //! File and offset alone are not enough: a restored or reset server has files of the same names, and if its clients do
 //! the same kind of work, even with the same offsets and GTIDs. So three things are compared: file and offset, the GTID
-//! state, and the second in which the file was begun, which its first event tells. Each difference is an error that
-//! names both places; nothing is ever skipped.
+//! state, and the second in which the file was begun and the server that wrote it, which its first event tells. Each difference
+//! is an error that names both places; nothing is ever skipped.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -15,12 +14,15 @@ use tidelake_core::{Error, Result, SourcePosition};
 
 use super::connect::Connector;
 use super::server::UpstreamServer;
-use super::wire::DumpRequest;
-use crate::mysql::event::{EventHeader, EventType};
+use super::walk::Walk;
 use crate::mysql::position::{BinlogPosition, file_number};
 
 const ADVICE: &str = "If this is the right server, the replica cannot continue from here: stop Tidelake, move its data \
     directory away and start again, so that the tables are copied anew";
+
+/// How far into its file the head may be to be walked to when streaming first begins. Beyond it, moving to another server is
+/// possible from the next file on.
+const WALK_BYTES: u64 = 256 << 20;
 
 /// The newest position, without GTID state.
 ///
@@ -53,33 +55,55 @@ pub(crate) async fn read_start(
     server: &UpstreamServer,
 ) -> Result<BinlogPosition> {
     let mut head = read_head(connector, conn, server).await?;
+    match walked(connector, server, &head).await {
+        Ok(Some(exact)) => return Ok(exact),
+        Ok(None) => {}
+        // what is really wrong is said by what comes next
+        Err(error) => tracing::debug!(%error, "cannot walk to the head of the bin log"),
+    }
     head.gtid = match gtid_at(connector, conn, server, &head).await? {
         Some(gtid) => gtid,
         None => gtid_at_quiet_head(connector, conn, server, &mut head).await?,
     };
-    head.born = born(connector, server, &head.file).await?;
+    // `by` is left out: the GTID state may be that of a moment later
+    head.born = beginning(connector, server, &head.file).await?.born;
     Ok(head)
 }
 
-/// When a file of the bin log was begun ([`BinlogPosition::born`]): a replica asks for its beginning, and goes.
-async fn born(connector: &Connector, server: &UpstreamServer, file: &str) -> Result<u32> {
-    let beginning = BinlogPosition { file: file.to_owned(), pos: 4, ..BinlogPosition::default() };
-    let request = DumpRequest {
-        from: &beginning,
-        // not the stream's own: a server drops the older one of two replicas of one id
-        server_id: super::random_server_id(),
-        heartbeat: Duration::from_secs(10),
-        to_head_only: true,
-        mariadb: server.is_mariadb(),
-    };
-    let mut wire = connector.connect_replica().await?;
-    wire.dump(&request).await?;
+/// The head with its exact GTID state and the time of its last transaction, found by walking to it from the beginning of its
+/// file; `None` if that is far away, or if the walk does not meet it.
+async fn walked(
+    connector: &Connector,
+    server: &UpstreamServer,
+    head: &BinlogPosition,
+) -> Result<Option<BinlogPosition>> {
+    if head.pos > WALK_BYTES {
+        return Ok(None);
+    }
+    let mut walk = Walk::begin(connector, server, &head.file).await?;
+    loop {
+        let here = walk.here();
+        if here.file != head.file || here.pos >= head.pos {
+            return Ok((walk.is_outside() && (&here.file, here.pos) == (&head.file, head.pos)).then_some(here));
+        }
+        if !walk.step().await? {
+            return Ok(None);
+        }
+    }
+}
+
+/// What the first event of a file of the bin log says of it: [`BinlogPosition::born`] and [`BinlogPosition::by`].
+async fn beginning(connector: &Connector, server: &UpstreamServer, file: &str) -> Result<BinlogPosition> {
+    let mut walk = Walk::begin(connector, server, file).await?;
     // an artificial ROTATE comes before it
     for _ in 0..4 {
-        let Some(packet) = wire.next_event().await? else { break };
-        let header = EventHeader::parse(&packet[1..]).map_err(|e| Error::corrupt(file, e.0))?;
-        if header.kind == EventType::FORMAT_DESCRIPTION {
-            return Ok(header.timestamp);
+        let begun = walk.step().await?;
+        let here = walk.here();
+        if here.born != 0 {
+            return Ok(here);
+        }
+        if !begun {
+            break;
         }
     }
     Err(Error::corrupt(format!("{file} of {}", connector.address()), "it does not begin with a format description"))
@@ -172,14 +196,15 @@ pub(crate) async fn verify_same_history(
     if at.born == 0 {
         return Ok(());
     }
-    let theirs = born(connector, server, &at.file).await?;
-    if theirs == at.born {
+    let theirs = beginning(connector, server, &at.file).await?;
+    if theirs.born == at.born && (at.by == 0 || theirs.by == at.by) {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "{address} has another history than the one that was read before: its {} was begun at {theirs} (seconds since 1970), \
-         the one that Tidelake read up to {at} at {}; the server was reset, restored or replaced. {ADVICE}",
-        at.file, at.born
+        "{address} has another history than the one that was read before: its {} was begun at {} (seconds since 1970) by \
+         server {}, the one that Tidelake read up to {at} at {} by server {}; the server was reset, restored or replaced. \
+         {ADVICE}",
+        at.file, theirs.born, theirs.by, at.born, at.by
     )))
 }
 
@@ -283,6 +308,8 @@ mod tests {
     #[test]
     fn domains_must_stand_at_the_same_gtid() {
         assert!(same_domains("0-1-5", "0-1-5,7-2-9"));
+        // of each server in the domain, the newest last
+        assert!(same_domains("0-2-9,0-1-5", "0-1-5") && !same_domains("0-1-5,0-2-9", "0-1-5"));
         assert!(same_domains("0-1-5,1-1-1", "0-1-5"));
         assert!(same_domains("", ""));
         assert!(!same_domains("0-1-5", "0-2-5"));

@@ -1,7 +1,8 @@
 //! A running server as a source: its bin log over a replication connection, its tables over ordinary ones.
 //!
 //! Rooms: `url` and connections (`connect`, `server`); `preflight` asks whether the upstream is set up
-//! as Tidelake needs it; `stream` follows the bin log into the Data Buffer (`wire`, `append`, `history`);
+//! as Tidelake needs it; `stream` follows the bin log into the Data Buffer (`wire`, `append`, `history`),
+//! and moves to another server if that has the same history (`following`, `successor`, `walk`);
 //! `copy` brings in the rows that were there before; `verify` compares them with the upstream's. MariaDB since 10.3 and MySQL since 5.6 are read; where only
 //! MariaDB can do something exactly, MySQL does it in a slower way or is refused, never approximately.
 
@@ -9,14 +10,17 @@ mod append;
 mod backoff;
 pub(crate) mod connect;
 pub(crate) mod copy;
+mod following;
 pub(crate) mod history;
 mod preflight;
 mod server;
 mod source;
 mod stream;
+mod successor;
 mod tables;
 pub(crate) mod url;
 mod verify;
+mod walk;
 mod wire;
 mod wishes;
 
@@ -34,11 +38,12 @@ use rand::Rng;
 use tidelake_core::ports::{Buffer, CopyProgress, SourceState, SourceStatus};
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Result, SourcePosition, TableDef, TableName};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::filter::{LiveFilter, TableFilter};
 use crate::mysql::decoder::DdlInterpreter;
 use connect::Connector;
+use following::Following;
 pub use preflight::{Finding, FindingLevel, Preflight, preflight};
 pub use server::UpstreamServer;
 pub use source::ServiceSource;
@@ -135,6 +140,10 @@ struct Shared {
     /// Which tables are wanted now.
     filter: LiveFilter,
     wishes: Wishes,
+    /// Which server the stream follows, once it runs.
+    following: watch::Sender<Option<Following>>,
+    /// Told when a connection was opened to another server than that.
+    elsewhere: Notify,
     /// Where the stream goes to, once it runs.
     buffer: OnceLock<Arc<dyn Buffer>>,
     status: Mutex<SourceStatus>,
@@ -157,6 +166,8 @@ impl Shared {
             readers: Semaphore::new(options.copy_threads.max(1)),
             options,
             begin: Mutex::default(),
+            following: watch::Sender::new(None),
+            elsewhere: Notify::new(),
             buffer: OnceLock::new(),
             status: Mutex::default(),
             bytes_read: AtomicU64::new(0),

@@ -149,7 +149,7 @@ async fn look(connector: &Connector, conn: &mut Conn, options: &ServiceOptions, 
     let tables = tables::list_wanted(connector, conn, &options.filter).await?;
     found.tables = tables.len();
     found.findings.extend(table_findings(connector, conn, &server, &tables).await?);
-    found.findings.extend(grants::Grants::read(conn).await.findings(server.flavor, &tables));
+    found.findings.extend(grants::Grants::read(conn).await.findings(&server, &tables));
     Ok(())
 }
 

@@ -12,6 +12,12 @@ use super::connect::Connector;
 pub struct UpstreamServer {
     /// Which kind of server.
     pub flavor: ServerFlavor,
+    /// Its server id.
+    pub id: u32,
+    /// MySQL: its UUID; empty without.
+    pub uuid: String,
+    /// Every transaction has a GTID.
+    pub gtids: bool,
     /// Major, minor, patch.
     pub version: (u32, u32, u32),
     /// What `SELECT VERSION()` says, e.g. `10.11.6-MariaDB-log`.
@@ -33,15 +39,22 @@ impl UpstreamServer {
     /// If the connection fails.
     pub(crate) async fn detect(connector: &Connector, conn: &mut Conn) -> Result<UpstreamServer> {
         const ASK: &str = "SELECT CONVERT(VERSION() USING utf8), CONVERT(@@version_comment USING utf8), \
-            CONVERT(@@GLOBAL.time_zone USING utf8), CONVERT(@@system_time_zone USING utf8)";
-        type Row = (String, Option<String>, String, Option<String>);
+            CONVERT(@@GLOBAL.time_zone USING utf8), CONVERT(@@system_time_zone USING utf8), @@GLOBAL.server_id";
+        type Row = (String, Option<String>, String, Option<String>, u32);
         let row: Option<Row> = conn.query_first(ASK).await.map_err(|e| connector.error("ask for the version", &e))?;
-        let (version_text, comment, time_zone, system_time_zone) =
+        let (version_text, comment, time_zone, system_time_zone, id) =
             row.ok_or_else(|| Error::Unavailable("the upstream told no version".into()))?;
         let offset = utc_offset(connector, conn, &time_zone).await?;
         let flavor = flavor_of(&version_text, comment.as_deref().unwrap_or_default());
+        let (uuid, gtids) = match flavor {
+            ServerFlavor::MySql => uuid(connector, conn).await?,
+            other => (String::new(), other == ServerFlavor::MariaDb),
+        };
         Ok(UpstreamServer {
             flavor,
+            id,
+            uuid,
+            gtids,
             version: version_of(&version_text),
             version_text,
             version_comment: comment.unwrap_or_default(),
@@ -51,10 +64,21 @@ impl UpstreamServer {
         })
     }
 
+    /// What tells it from the other servers that replicate from each other.
+    pub(crate) fn identity(&self) -> (u32, String) {
+        (self.id, self.uuid.clone())
+    }
+
     /// True for MariaDB.
     #[must_use]
     pub fn is_mariadb(&self) -> bool {
         self.flavor == ServerFlavor::MariaDb
+    }
+
+    /// True if every transaction in `gtid_executed` is visible to every later snapshot: MySQL adds a GTID after the engine
+    /// has committed, old versions when they write the bin log.
+    pub(crate) fn executed_is_visible(&self) -> bool {
+        self.flavor == ServerFlavor::MySql && self.version >= (8, 0, 0) && self.gtids
     }
 
     /// The statement that tells the newest position.
@@ -71,6 +95,14 @@ impl UpstreamServer {
             ServerFlavor::TiDb => false,
         }
     }
+}
+
+/// The server's UUID, and whether all its transactions have GTIDs.
+async fn uuid(connector: &Connector, conn: &mut Conn) -> Result<(String, bool)> {
+    const ASK: &str = "SELECT CONVERT(@@GLOBAL.server_uuid USING utf8), CONVERT(@@GLOBAL.gtid_mode USING utf8)";
+    let row: Option<(String, String)> =
+        conn.query_first(ASK).await.map_err(|e| connector.error("ask for the server's UUID", &e))?;
+    Ok(row.map(|(uuid, mode)| (uuid, mode.eq_ignore_ascii_case("ON"))).unwrap_or_default())
 }
 
 async fn utc_offset(connector: &Connector, conn: &mut Conn, zone: &str) -> Result<i32> {

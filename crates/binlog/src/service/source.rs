@@ -96,7 +96,12 @@ impl ServiceSource {
         let server = UpstreamServer::detect(connector, &mut conn).await?;
         if let Some(known) = known {
             let known = BinlogPosition::parse(known)?;
-            history::verify_same_history(connector, &mut conn, &server, &known).await?;
+            match history::verify_same_history(connector, &mut conn, &server, &known).await {
+                // whether it can be followed is found out by the stream
+                Err(other) if !other.is_transient() && !self.shared.moves_to(&server).await => return Err(other),
+                Err(other) if other.is_transient() => return Err(other),
+                _ => {}
+            }
         }
         Ok((conn, server))
     }
@@ -108,7 +113,8 @@ impl ServiceSource {
             Some(kept) => kept,
             None => self.connect_head(known.as_ref()).await?,
         };
-        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?.to_source(0);
+        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?;
+        let head = self.shared.place_or_known(&server, head)?;
         if let Some(known) = known {
             history::verify_not_before(&self.shared.connector, &head, &known)?;
         }
@@ -154,6 +160,10 @@ impl Source for ServiceSource {
             }
             other => other,
         }
+    }
+
+    fn still_follows(&self, head: &SourcePosition) -> bool {
+        self.shared.still_follows(head)
     }
 
     async fn copy_tables(

@@ -17,7 +17,7 @@ use super::append::Appender;
 use super::backoff::Backoff;
 use super::server::UpstreamServer;
 use super::wire::{DumpRequest, Wire};
-use super::{Shared, history};
+use super::{Shared, history, successor};
 use crate::mysql::event::{EventHeader, EventType};
 use crate::mysql::position::BinlogPosition;
 
@@ -102,12 +102,12 @@ async fn open(shared: &Arc<Shared>, at: Option<&SourcePosition>) -> Result<(Wire
         return Err(Error::Invalid(format!("{address} is {version}, whose bin log cannot be read over a connection")));
     }
     let start = match at {
-        Some(at) => at.clone(),
+        Some(at) => go_on(shared, &mut conn, &server, at).await?,
         None => history::read_start(connector, &mut conn, &server).await?.to_source(0),
     };
     let position = BinlogPosition::parse(&start)?;
     let from = position.read_from();
-    history::verify_same_history(connector, &mut conn, &server, from).await?;
+    shared.follow(&server, position.moves);
     let mut wire = connector.connect_replica().await?;
     tracing::info!(upstream = %connector.address(), version = %server.version_text, from = %from, "streaming the bin log");
     let request = DumpRequest {
@@ -121,6 +121,32 @@ async fn open(shared: &Arc<Shared>, at: Option<&SourcePosition>) -> Result<(Wire
     Ok((wire, start, Watch { shared: shared.clone(), conn, server }))
 }
 
+/// Where reading goes on after `at`: there, if this server has the history that was read, else at the same place of a server
+/// that took over.
+async fn go_on(
+    shared: &Shared,
+    conn: &mut Conn,
+    server: &UpstreamServer,
+    at: &SourcePosition,
+) -> Result<SourcePosition> {
+    let (connector, position) = (&shared.connector, BinlogPosition::parse(at)?);
+    let other = match history::verify_same_history(connector, conn, server, position.read_from()).await {
+        // one of the same id that has another history was reset or restored, and uses GTIDs again
+        Err(other) if !other.is_transient() && server.id != position.by => other,
+        same => return same.map(|()| at.clone()),
+    };
+    match successor::find(connector, conn, server, &position).await? {
+        Ok(place) => {
+            tracing::warn!(
+                upstream = %connector.address(), server_id = server.id, before = %position, now = %place, gtid = %place.gtid,
+                "the address leads to another server, which has everything that was read: following it"
+            );
+            Ok(place.to_source(at.commit_time_us))
+        }
+        Err(why) => Err(Error::Invalid(format!("{other}. Nor can it be followed as a server that took over: {why}"))),
+    }
+}
+
 /// Looks after the upstream's history during a session: a server that is reset keeps its replicas' connections, and sends
 /// nothing over them until its new bin log is longer than the old one was.
 struct Watch {
@@ -132,24 +158,44 @@ struct Watch {
 impl Watch {
     /// Returns when the upstream's head is seen before what was read from it. A lost connection is the session's to notice.
     async fn until_lost(mut self) -> Error {
-        let connector = &self.shared.connector;
+        let shared = self.shared.clone();
         loop {
-            tokio::time::sleep(WATCH_EVERY).await;
+            let moved = tokio::select! {
+                () = tokio::time::sleep(WATCH_EVERY) => false,
+                () = shared.elsewhere.notified() => true,
+            };
+            if moved && let Some(lost) = self.reconnect().await {
+                return lost;
+            }
             let known = self.shared.known();
-            match history::read_head(connector, &mut self.conn, &self.server).await {
+            match shared.head(&mut self.conn, &self.server).await {
                 Ok(head) => {
-                    let same = known.map(|known| history::verify_not_before(connector, &head.to_source(0), &known));
+                    let same = known.map(|known| history::verify_not_before(&shared.connector, &head, &known));
                     if let Some(Err(lost)) = same {
                         return lost;
                     }
                 }
                 Err(_) => {
-                    if let Ok(conn) = connector.connect_plain().await {
-                        self.conn = conn;
+                    if let Some(lost) = self.reconnect().await {
+                        return lost;
                     }
                 }
             }
         }
+    }
+}
+
+impl Watch {
+    /// Opens a new connection if it can. The error: it leads to another server than the session's.
+    async fn reconnect(&mut self) -> Option<Error> {
+        let connector = &self.shared.connector;
+        let mut conn = connector.connect_plain().await.ok()?;
+        let server = UpstreamServer::detect(connector, &mut conn).await.ok()?;
+        if server.identity() != self.server.identity() {
+            return Some(self.shared.is_elsewhere());
+        }
+        self.conn = conn;
+        None
     }
 }
 

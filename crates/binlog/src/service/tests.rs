@@ -6,6 +6,7 @@ mod replica;
 mod streaming;
 
 use bytes::Bytes;
+use tidelake_core::control::ControlRecord;
 use tidelake_core::ports::{Buffer, BufferedPayload};
 use tidelake_core::{CommitSeq, Error, SourcePosition};
 
@@ -22,13 +23,16 @@ struct Stored {
     pub items: Vec<Bytes>,
 }
 
-/// All durable transactions of a buffer that has released nothing.
+/// All durable transactions of a buffer that has released nothing, without records of how far was read.
 fn transactions(buffer: &dyn Buffer) -> Vec<Stored> {
     let mut reader = buffer.read_after(CommitSeq::ZERO).unwrap();
     let mut stored = Vec::new();
     while let Some(transaction) = reader.next().unwrap() {
         let items = match transaction.payload {
-            BufferedPayload::Control(record) => vec![record],
+            BufferedPayload::Control(record) => match tidelake_core::control::decode(&record).unwrap() {
+                (ControlRecord::ReadUpTo, _) => continue,
+                _ => vec![record],
+            },
             BufferedPayload::Events(events) => events.collect::<tidelake_core::Result<_>>().unwrap(),
         };
         stored.push(Stored { id: transaction.id, position: transaction.position, items });

@@ -92,6 +92,13 @@ pub trait Source: Send + Sync {
     /// than the one that is streamed.
     async fn head(&self) -> Result<SourcePosition>;
 
+    /// False if another server took the place of the one that told this head: what was committed there before may come
+    /// only with the other one's own positions, so its head must be asked for.
+    fn still_follows(&self, head: &SourcePosition) -> bool {
+        let _ = head;
+        true
+    }
+
     /// Copies every wanted table that the engine's catalog does not have live, and keeps doing so (new wishes,
     /// restarts after DDL) until cancelled. Returns at once for sources without a catalog (files).
     async fn copy_tables(

@@ -5,7 +5,8 @@ use tidelake_core::{Error, Result, SourcePosition};
 use super::{Group, GrouperMode, State, TransactionGrouper};
 use crate::mysql::context::widen;
 use crate::mysql::event::{EventHeader, EventType};
-use crate::mysql::position::{BinlogPosition, file_number};
+use crate::mysql::gtid::GtidState;
+use crate::mysql::position::{BinlogPosition, file_number, major};
 use crate::mysql::reader::{Malformed, Parsed, Reader};
 
 impl TransactionGrouper {
@@ -17,8 +18,22 @@ impl TransactionGrouper {
             pos: self.offset,
             gtid: self.gtids.to_string(),
             born: self.born,
+            by: self.by,
+            stamp: self.stamp,
+            moves: self.moves,
             from: None,
         }
+    }
+
+    /// What was committed or prepared before the next event.
+    #[must_use]
+    pub fn gtids(&self) -> &GtidState {
+        &self.gtids
+    }
+
+    /// The order of a place in the current file.
+    pub(super) fn order_at(&self, offset: u64) -> (u64, u64) {
+        (major(self.moves, &self.file), offset)
     }
 
     /// The position right after the last event, to resume from (inside a transaction: not a place to resume).
@@ -45,14 +60,14 @@ impl TransactionGrouper {
 
     /// The place before the oldest XA transaction that is held.
     fn oldest_held(&self) -> Option<Box<BinlogPosition>> {
-        let oldest = self.held.values().min_by_key(|p| (file_number(&p.file), p.pos));
+        let oldest = self.held.values().min_by_key(|p| p.order());
         oldest.cloned().map(Box::new)
     }
 
     /// `File` mode: events of this file follow, the first one at offset 4.
     pub fn begin_file(&mut self, name: &str) {
         name.clone_into(&mut self.file);
-        (self.offset, self.born) = (4, 0);
+        (self.offset, self.born, self.by) = (4, 0, 0);
     }
 
     /// `File` mode: the next event fed begins at this offset of the current file.

@@ -6,7 +6,6 @@ use super::{Ending, GrouperMode, State, TransactionGrouper, TransactionSink};
 use crate::mysql::context::write_item;
 use crate::mysql::event::EventHeader;
 use crate::mysql::gtid::Announcement;
-use crate::mysql::position::file_number;
 use crate::mysql::reader::{Malformed, Parsed, Reader};
 use crate::mysql::statement::xid_key;
 
@@ -36,9 +35,7 @@ impl TransactionGrouper {
         }
         let State::Open(group, _) = std::mem::replace(&mut self.state, State::Outside) else { return Ok(()) };
         let before = self.before(&group);
-        if let Some(gtid) = &group.announced.gtid {
-            self.gtids.add(gtid);
-        }
+        self.count(&group);
         sink.hold(&xid);
         self.held.insert(xid, before);
         Ok(())
@@ -53,12 +50,12 @@ impl TransactionGrouper {
         sink: &mut dyn TransactionSink,
     ) -> Result<()> {
         let state = std::mem::replace(&mut self.state, State::Outside);
-        let group = match state {
+        let mut group = match state {
             State::Announced(group) => group,
             State::Outside => self.group(Announcement::default(), start),
             State::Open(..) => return Err(self.corrupt(Malformed::because("XA COMMIT inside a transaction"))),
         };
-        let known = self.replay_until.is_some_and(|until| (file_number(&self.file), start) < until);
+        let known = self.replay_until.is_some_and(|until| self.order_at(start) < until);
         if !known {
             self.replay_until = None;
         }
@@ -71,9 +68,8 @@ impl TransactionGrouper {
             );
             return Err(self.unsupported(start, reason));
         }
-        if let Some(gtid) = &group.announced.gtid {
-            self.gtids.add(gtid);
-        }
+        group.first_seconds = header.timestamp;
+        self.count(&group);
         self.commit_us = group.announced.commit_us.unwrap_or(i64::from(header.timestamp) * 1_000_000);
         if foreign {
             // its rows are not known here: the decoder is told of the bare XA COMMIT

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -18,13 +19,16 @@ use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableNam
 use tokio::sync::Mutex;
 
 use super::super::Shared;
-use super::super::history::{self, text};
+use super::super::history::text;
 use super::super::server::UpstreamServer;
 use super::super::tables::{self, quoted_name};
 use super::cursor::{Cursor, Range};
 use super::snapshot::SnapshotKind;
 use super::wait;
 use crate::ddl::engines;
+
+/// How often a copy of a table without a key looks whether it fills the buffer.
+const LOOK_AT_BUFFER: Duration = Duration::from_millis(500);
 
 /// How a copy ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,6 @@ impl Job {
         let server = UpstreamServer::detect(connector, &mut conn).await.map_err(passing)?;
         let facts = tables::facts(connector, &mut conn, &self.name).await.map_err(passing)?;
         let facts = facts.ok_or_else(|| Error::NotFound(format!("upstream table {}", self.name)))?;
-        let kind = SnapshotKind::of(&server, &facts);
         // Every snapshot is opened behind CopyBegin: what the stream had before it is in the copied rows, what comes
         // after it is applied to the copy. A snapshot opened earlier would miss the changes in between.
         let unfinished = if self.anew { None } else { self.unfinished()? };
@@ -112,9 +115,23 @@ impl Job {
             return Ok(JobEnd::Done);
         }
         self.note_begin(facts.rows, copied);
+        let kind = if def.key.is_empty() || !self.shared.knows_gtids() {
+            SnapshotKind::of(&server, &facts)
+        } else {
+            SnapshotKind::of_keyed(&server, &facts)
+        };
         let copying = Arc::new(Mutex::new(copying));
-        let read = self.read_all(conn, &server, kind, facts.rows, &copying).await;
-        if read.as_ref().is_err_and(is_lasting) && !self.is_wanted_now(&server, &copying).await? {
+        let read = tokio::select! {
+            read = self.read_all(conn, &server, kind, facts.rows, &copying) => read,
+            reason = self.outgrows_buffer(def.key.is_empty(), begun) => {
+                // what is kept for it goes first: an append of rows may wait for room
+                copying.lock().await.holds.clear();
+                let stopped = self.append(stop_record(&self.name, &reason), None).await?;
+                wait::published_up_to(&*self.engine, stopped).await?;
+                return Ok(JobEnd::Done);
+            }
+        };
+        if read.as_ref().is_err_and(is_lasting) && !self.is_wanted_now(&copying).await? {
             return Ok(JobEnd::Dropped); // it was altered while it was read
         }
         let Some(read_at) = read? else { return Ok(JobEnd::Dropped) };
@@ -125,8 +142,8 @@ impl Job {
             wait::published_up_to(&*self.engine, newest).await?;
             copying.lock().await.holds.clear();
         }
-        let head = self.head(&server).await?;
-        wait::read_up_to(&*self.buffer, &head).await?;
+        let head = self.head().await?;
+        self.shared.read_up_to(&*self.buffer, &head).await?;
         let copy_id = copying.lock().await.copy_id;
         let read_at = (!has_key).then_some(read_at);
         let done = self.append(ControlRecord::CopyDone { copy_id, read_at }, None).await?;
@@ -164,9 +181,8 @@ impl Job {
     async fn begin(&self, conn: &mut Conn, server: &UpstreamServer) -> Result<Copying> {
         let mut ddl = self.read_schema(conn).await?;
         loop {
-            let head = history::read_head(&self.shared.connector, conn, server).await.map_err(passing)?;
-            let from = head.to_source(0);
-            wait::read_up_to(&*self.buffer, &from).await?;
+            let from = self.shared.head(conn, server).await.map_err(passing)?;
+            self.shared.read_up_to(&*self.buffer, &from).await?;
             let def = Arc::new((self.shared.ddl.create_table)(&ddl, &self.name.database, server.flavor)?);
             let copy_id = rand::rng().random::<u64>() >> 11; // whole in every JSON reader
             let record = ControlRecord::CopyBegin { copy_id, def: Box::new((*def).clone()), from: from.clone() };
@@ -190,10 +206,32 @@ impl Job {
     }
 
     /// The upstream's newest position, asked on a connection of its own.
-    async fn head(&self, server: &UpstreamServer) -> Result<SourcePosition> {
+    async fn head(&self) -> Result<SourcePosition> {
         let connector = &self.shared.connector;
         let mut conn = connector.connect().await.map_err(passing)?;
-        Ok(history::read_head(connector, &mut conn, server).await.map_err(passing)?.to_source(0))
+        let server = UpstreamServer::detect(connector, &mut conn).await.map_err(passing)?;
+        self.shared.head(&mut conn, &server).await.map_err(passing)
+    }
+
+    /// Returns if the buffer is nearly full of what is kept for the copy of a table without a key, which would keep everybody
+    /// waiting for ever: until its end, nothing behind its beginning can be let go of.
+    async fn outgrows_buffer(&self, keyless: bool, begun: CommitSeq) -> String {
+        if !keyless {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_AT_BUFFER).await;
+            let (used, limit) = self.buffer.bytes();
+            let rest_is_gone = self.engine.durable().borrow().seq >= begun;
+            if rest_is_gone && used / 4 * 5 >= limit {
+                return format!(
+                    "it has no key, so everything since the beginning of its copy must be kept until its end, and that \
+                     does not fit into the Data Buffer ({limit} bytes): start with a larger --buffer-limit and copy it again (tidelake resync \
+                     {name}), give it a key, or leave it out with --tables",
+                    name = self.name
+                );
+            }
+        }
     }
 
     /// False if the catalog no longer has this copy.
@@ -209,12 +247,12 @@ impl Job {
     }
 
     /// The same once the catalog shows what the upstream did up to now.
-    async fn is_wanted_now(&self, server: &UpstreamServer, copying: &Mutex<Copying>) -> Result<bool> {
+    async fn is_wanted_now(&self, copying: &Mutex<Copying>) -> Result<bool> {
         let mut copying = copying.lock().await;
         // the stream must not wait for room that only this copy keeps
         copying.holds.clear();
-        let head = self.head(server).await?;
-        wait::covered(&*self.buffer, &*self.engine, &head).await?;
+        let head = self.head().await?;
+        wait::covered(&self.shared, &*self.buffer, &*self.engine, &head).await?;
         self.is_wanted(&mut copying)
     }
 

@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::backoff::Backoff;
-use super::history;
 use super::server::UpstreamServer;
 use super::tables::{self, ListedTable};
 use crate::ddl::engines;
@@ -116,6 +115,7 @@ impl Coordinator {
         // what an earlier process appended must be seen before anything is found missing
         let head = *self.buffer.head().borrow();
         wait::published_up_to(&*self.engine, head).await?;
+        self.shared.followed().await;
         let mut backoff = Backoff::new(LONGEST_BACKOFF);
         loop {
             let pause = match self.look().await {
@@ -155,9 +155,9 @@ impl Coordinator {
             }
         };
         let listed = tables::list_wanted(&self.shared.connector, &mut conn, &self.shared.filter.now()).await?;
-        let head = history::read_head(&self.shared.connector, &mut conn, &server).await?.to_source(0);
+        let head = self.shared.head(&mut conn, &server).await?;
         self.upstream = Some((conn, server));
-        wait::covered(&*self.buffer, &*self.engine, &head).await?;
+        wait::covered(&self.shared, &*self.buffer, &*self.engine, &head).await?;
         let catalog = self.catalog()?;
         self.drop_unwanted(&catalog, &listed).await?;
         self.give_up_wishes(&listed);

@@ -1,6 +1,6 @@
 //! The readers of one table's copy: each reads one range of the key after the other, on a connection of its own.
 //!
-//! A range is one chunk. Its rows are those of one snapshot whose position is known exactly, so ranges may be read in any
+//! A range is one chunk. Its rows are those of one snapshot whose position is known, so ranges may be read in any
 //! order and at different places of the stream: a row that moves from one range into another meanwhile is in the copied
 //! rows of the one, of the other, of both or of none, and what the stream did after each chunk's own position is
 //! applied to the copy in any case.
@@ -20,8 +20,7 @@ use super::columns::RowBuilder;
 use super::cursor::{Key, Range};
 use super::job::{Copying, Hold, Job, cell, cells, passing};
 use super::select::{border_sql, has_key_order, range_sql};
-use super::snapshot::SnapshotKind;
-use super::wait;
+use super::snapshot::{Snapshot, SnapshotKind};
 
 /// A snapshot that costs a global lock serves ranges for this long: the buffer keeps what came since, and applying a
 /// chunk reads it again.
@@ -42,7 +41,7 @@ struct Reader {
 
 /// A snapshot that a reader has open.
 struct Opened {
-    at: SourcePosition,
+    snapshot: Snapshot,
     since: Instant,
     hold: Hold,
 }
@@ -97,9 +96,13 @@ enum ReaderEnd {
 impl Reader {
     async fn run(self: Arc<Self>, conn: Option<Conn>) -> Result<ReaderEnd> {
         let connector = &self.job.shared.connector;
-        let mut conn = match conn {
-            Some(conn) => conn,
-            None => connector.connect().await.map_err(passing)?,
+        let (mut conn, server) = match conn {
+            Some(conn) => (conn, self.server.clone()),
+            None => {
+                let mut conn = connector.connect().await.map_err(passing)?;
+                let server = UpstreamServer::detect(connector, &mut conn).await.map_err(passing)?;
+                (conn, server)
+            }
         };
         let (mut opened, mut read_at) = (None, None);
         loop {
@@ -114,21 +117,21 @@ impl Reader {
                     break;
                 }
             }
-            let snapshot = self.snapshot(&mut conn, opened.take()).await?;
+            let now = self.snapshot(&mut conn, &server, opened.take()).await?;
             let range = self.next_range(&mut conn).await?;
             if let Some(range) = &range {
-                self.read_range(&mut conn, &snapshot.at, range).await?;
+                self.read_range(&mut conn, &now.snapshot, range).await?;
                 let mut copying = self.copying.lock().await;
                 let newest = copying.newest;
-                copying.holds.push_back((newest, snapshot.hold.clone()));
-                read_at = Some(snapshot.at.clone());
+                copying.holds.push_back((newest, now.hold.clone()));
+                read_at = Some(now.snapshot.at.clone());
             }
             // what is cheap to open is not kept while others have their turn
             if self.kind.is_cheap() {
                 self.kind.close(connector, &mut conn).await?;
             } else {
                 self.kind.rest(connector, &mut conn).await?;
-                opened = Some(snapshot);
+                opened = Some(now);
             }
             if range.is_none() {
                 break;
@@ -149,7 +152,7 @@ impl Reader {
     }
 
     /// The open snapshot, or a new one in its place.
-    async fn snapshot(&self, conn: &mut Conn, opened: Option<Opened>) -> Result<Opened> {
+    async fn snapshot(&self, conn: &mut Conn, server: &UpstreamServer, opened: Option<Opened>) -> Result<Opened> {
         let connector = &self.job.shared.connector;
         if let Some(opened) = opened {
             if !self.kind.is_cheap() && opened.since.elapsed() < SNAPSHOT_AGE {
@@ -158,8 +161,8 @@ impl Reader {
             self.kind.close(connector, conn).await?;
         }
         let hold = self.job.hold();
-        let at = self.kind.open(connector, conn, &self.server, &self.job.name).await?;
-        Ok(Opened { at, since: Instant::now(), hold })
+        let snapshot = self.kind.open(&self.job.shared, conn, server, &self.job.name).await?;
+        Ok(Opened { snapshot, since: Instant::now(), hold })
     }
 
     /// The next range that nobody reads, `None` if there is none.
@@ -199,7 +202,7 @@ impl Reader {
     }
 
     /// Reads a range and appends its rows, in pieces if they are many.
-    async fn read_range(&self, conn: &mut Conn, read_at: &SourcePosition, range: &Range) -> Result<()> {
+    async fn read_range(&self, conn: &mut Conn, snapshot: &Snapshot, range: &Range) -> Result<()> {
         let options = &self.job.shared.options;
         let mut result = conn.query_iter(range_sql(&self.def, range)?).await.map_err(|e| self.failed(&e))?;
         let mut builder = RowBuilder::new(&self.def)?;
@@ -207,12 +210,12 @@ impl Reader {
         while let Some(row) = result.next().await.map_err(|e| self.failed(&e))? {
             // the row before is followed by another one, so it does not end the range
             if builder.rows() >= options.copy_chunk_rows || builder.bytes() >= options.copy_chunk_bytes {
-                self.append_rows(&mut builder, last.take(), range, read_at, false).await?;
+                self.append_rows(&mut builder, last.take(), range, snapshot, false).await?;
             }
             builder.push(cells(&row))?;
             last = Some(row);
         }
-        self.append_rows(&mut builder, last, range, read_at, true).await
+        self.append_rows(&mut builder, last, range, snapshot, true).await
     }
 
     async fn append_rows(
@@ -220,7 +223,7 @@ impl Reader {
         builder: &mut RowBuilder,
         last: Option<Row>,
         range: &Range,
-        read_at: &SourcePosition,
+        snapshot: &Snapshot,
         done: bool,
     ) -> Result<()> {
         let key = |row: &Row| {
@@ -235,11 +238,11 @@ impl Reader {
         let bytes = builder.bytes() as u64;
         let rows = builder.finish()?;
         let count = rows.num_rows() as u64;
-        wait::read_up_to(&*self.job.buffer, read_at).await?;
+        self.job.shared.read_up_to(&*self.job.buffer, &snapshot.upto).await?;
         let mut copying = self.copying.lock().await;
         copying.cursor.advance(range, last, count, done);
         let (copy_id, cursor) = (copying.copy_id, copying.cursor.to_string());
-        let record = ControlRecord::CopyRows { copy_id, read_at: read_at.clone(), cursor };
+        let record = ControlRecord::CopyRows { copy_id, read_at: snapshot.at.clone(), cursor };
         copying.newest = self.job.append(record, Some(rows)).await?;
         drop(copying);
         self.job.note_rows(count, bytes);

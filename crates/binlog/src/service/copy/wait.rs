@@ -3,15 +3,7 @@
 use tidelake_core::ports::{Buffer, StoreEngine};
 use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 
-/// Until everything up to `position` is in the buffer.
-///
-/// # Errors
-/// [`Error::Closed`] if the buffer is gone.
-pub(in crate::service) async fn read_up_to(buffer: &dyn Buffer, position: &SourcePosition) -> Result<()> {
-    let mut read = buffer.read_position();
-    let there = read.wait_for(|read| read.as_ref().is_some_and(|read| read.covers(position))).await;
-    there.map(drop).map_err(|_| Error::Closed("the Data Buffer".into()))
-}
+use super::super::Shared;
 
 /// Until the engine shows everything up to `seq`.
 ///
@@ -26,13 +18,14 @@ pub(crate) async fn published_up_to(engine: &dyn StoreEngine, seq: CommitSeq) ->
 /// Until the engine shows everything the upstream had at `position`; returns a seq that holds all of it.
 ///
 /// # Errors
-/// [`Error::Closed`] if buffer or engine are gone.
+/// [`Error::Closed`] if buffer or engine are gone; as for [`Shared::read_up_to`].
 pub(super) async fn covered(
+    shared: &Shared,
     buffer: &dyn Buffer,
     engine: &dyn StoreEngine,
     position: &SourcePosition,
 ) -> Result<CommitSeq> {
-    read_up_to(buffer, position).await?;
+    shared.read_up_to(buffer, position).await?;
     let seq = buffer.seq_covering(position).unwrap_or_else(|| *buffer.head().borrow());
     published_up_to(engine, seq).await?;
     Ok(seq)

@@ -219,12 +219,18 @@ pub(super) fn no_replication(error: &Error) -> Finding {
     )
 }
 
-pub(super) fn no_reload() -> Finding {
-    Finding::error(
-        "the user may not take the global read lock",
-        "MySQL tells no position of a snapshot, so the initial copy holds this lock for the moment in which both are taken",
-        "GRANT RELOAD ON *.* TO the user of the URL",
-    )
+/// `with_gtids`: tables with a key are copied without the lock.
+pub(super) fn no_reload(with_gtids: bool) -> Finding {
+    let what = "the user may not take the global read lock";
+    let fix = "GRANT RELOAD ON *.* TO the user of the URL";
+    if with_gtids {
+        let why = "tables without a key are copied, and all tables are compared (tidelake verify), in a snapshot at one \
+            position, which MySQL tells only under this lock; these tables will not appear in the replica";
+        return Finding::warning(what, why, fix);
+    }
+    let why = "MySQL tells no position of a snapshot, so without GTIDs (gtid_mode = ON) the initial copy holds this lock for \
+        the moment in which both are taken";
+    Finding::error(what, why, fix)
 }
 
 pub(super) fn no_lock(names: &[String]) -> Option<Finding> {

@@ -3,9 +3,9 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
-use tidelake_core::types::text::ServerFlavor;
 
 use super::super::history::text;
+use super::super::server::UpstreamServer;
 use super::super::tables::{ListedTable, quoted_identifier};
 use super::{Finding, checks};
 
@@ -20,10 +20,10 @@ impl Grants {
     }
 
     /// What the copy of these tables will be refused.
-    pub fn findings(&self, flavor: ServerFlavor, listed: &[ListedTable]) -> Vec<Finding> {
+    pub fn findings(&self, server: &UpstreamServer, listed: &[ListedTable]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if flavor == ServerFlavor::MySql && !self.allow(&["RELOAD", "FLUSH_TABLES"], None) {
-            findings.push(checks::no_reload());
+        if !server.is_mariadb() && !self.allow(&["RELOAD", "FLUSH_TABLES"], None) {
+            findings.push(checks::no_reload(server.executed_is_visible()));
         }
         let locked = listed.iter().filter(|table| !table.has_snapshots());
         let refused = locked.filter(|table| !self.allow(&["LOCK TABLES"], Some(&table.name.database)));

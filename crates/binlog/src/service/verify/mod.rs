@@ -22,7 +22,6 @@ use tidelake_core::ports::{Buffer, Freshness, Latch, SnapshotLease, StoreEngine}
 use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableEntry, TableName, TableState};
 
 use super::copy::snapshot::SnapshotKind;
-use super::copy::wait;
 use super::server::UpstreamServer;
 use super::{Shared, history, tables};
 use crate::mysql::position::BinlogPosition;
@@ -170,9 +169,9 @@ impl Verifying<'_> {
         let ReplicaParts { engine, buffer, latch } = self.replica;
         // taken first, so that the seq of the snapshot, which comes later, is still readable when it is known
         let before = latch.acquire(Freshness::Any, CATCH_UP + LEASE, CATCH_UP).await?;
-        let position = kind.open(&self.shared.connector, &mut conn, server, self.name).await?;
+        let position = kind.open(self.shared, &mut conn, server, self.name).await?.at;
         let late = |_| Error::Timeout(format!("the replica did not read up to {position} in {CATCH_UP:?}"));
-        tokio::time::timeout(CATCH_UP, wait::read_up_to(&**buffer, &position)).await.map_err(late)??;
+        tokio::time::timeout(CATCH_UP, self.shared.read_up_to(&**buffer, &position)).await.map_err(late)??;
         let seq = seq_at(&**buffer, &position)?;
         let lease = latch.acquire(Freshness::AtSeq(seq), LEASE, CATCH_UP).await?;
         drop(before);
