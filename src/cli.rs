@@ -149,6 +149,9 @@ pub struct ServeArgs {
     /// Longest time published rows stay without a flush [default: 60s]
     #[arg(long, env = "TIDELAKE_FLUSH_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     pub flush_interval: Option<Duration>,
+    /// How far back the past can be read (AS OF TIMESTAMP), by the upstream's commit times; 0s: not at all [default: 15m]
+    #[arg(long, env = "TIDELAKE_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub retention: Option<Duration>,
     /// Memory for queries; beyond it they spill to disk or fail [default: 1GiB]
     #[arg(long, env = "TIDELAKE_QUERY_MEMORY", value_name = "BYTES")]
     pub query_memory: Option<ByteSize>,

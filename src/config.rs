@@ -47,6 +47,8 @@ pub struct Settings {
     pub engine_cache: u64,
     /// Longest time without a flush.
     pub flush_interval: Duration,
+    /// How far back the past can be read.
+    pub retention: Duration,
     /// Memory for queries, bytes.
     pub query_memory: u64,
     /// Who may connect.
@@ -119,6 +121,7 @@ struct FileConfig {
     engine_storage: Option<String>,
     engine_cache: Option<ByteSize>,
     flush_interval: Option<String>,
+    retention: Option<String>,
     query_memory: Option<ByteSize>,
     #[serde(default)]
     users: Vec<UserConfig>,
@@ -231,6 +234,7 @@ impl Settings {
                 file.flush_interval.as_deref(),
                 Duration::from_secs(60),
             )?,
+            retention: duration("retention", serve.retention, file.retention.as_deref(), Duration::from_secs(15 * 60))?,
             query_memory: size("query-memory", serve.query_memory.or(file.query_memory), ByteSize::gib(1))?,
             time_zone: serve.time_zone.or(file.time_zone),
             freshness: serve.freshness.or(file.freshness).unwrap_or_default(),

@@ -48,6 +48,8 @@ pub struct Pipeline {
     pub magic: Arc<MagicEngine>,
     /// Magic Writer.
     pub writer: WriterHandle,
+    /// Latch Service.
+    pub latch: Arc<LocalLatch>,
     /// SQL sessions.
     pub sql: Arc<dyn SqlService>,
     addresses: OnceLock<Addresses>,
@@ -90,12 +92,12 @@ impl Pipeline {
         .context("open the Magic Engine")?;
         let engine: Arc<dyn StoreEngine> = magic.clone();
         let probe = Arc::new(PipelineProbe::new(source.clone(), buffer.clone()));
-        let latch = LocalLatch::open(LatchOptions::new(dir.latch(), ready_at), engine.clone(), probe.clone())
-            .context("open the Latch Service")?;
+        let options = LatchOptions { retention: settings.retention, ..LatchOptions::new(dir.latch(), ready_at) };
+        let latch = LocalLatch::open(options, engine.clone(), probe.clone()).context("open the Latch Service")?;
         let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
         probe.wake(writer.clone());
         let parts = ReplicaParts { engine: engine.clone(), buffer: buffer.clone(), latch: latch.clone() };
-        let sql = SqlEngine::new(sql_options(settings, &dir, upstream.as_ref(), engine.clone(), latch)?)?;
+        let sql = SqlEngine::new(sql_options(settings, &dir, upstream.as_ref(), engine.clone(), latch.clone())?)?;
         let verifier = service.as_ref().map(|service| Verifier::new(service.clone(), parts, cancel.child_token()));
         let wishes = service
             .map(|service| anyhow::Ok(Wishes::start(&dir, filter(settings)?, kept, service, cancel.child_token())))
@@ -109,6 +111,7 @@ impl Pipeline {
             engine,
             magic,
             writer,
+            latch,
             sql,
             addresses: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
@@ -321,7 +324,11 @@ fn address(settings: &Settings) -> String {
 }
 
 fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
-    let options = BufferOptions { limit_bytes: settings.buffer_limit, ..BufferOptions::new(dir.buffer()) };
+    let options = BufferOptions {
+        limit_bytes: settings.buffer_limit,
+        history: settings.retention,
+        ..BufferOptions::new(dir.buffer())
+    };
     DiskBuffer::open(options).context("open the Data Buffer")
 }
 

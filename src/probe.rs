@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tidelake_core::ports::{Buffer, Source};
-use tidelake_core::{Catalog, CommitSeq, Error, Result, SourcePosition, TableName};
+use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName};
 use tidelake_latch::FreshnessProbe;
 use tidelake_writer::WriterHandle;
 
@@ -45,6 +45,29 @@ impl FreshnessProbe for PipelineProbe {
 
     fn missing_table(&self, catalog: &Catalog) -> Option<TableName> {
         catalog.awaiting_copy().filter(|_| self.source.can_copy()).cloned()
+    }
+
+    /// Something later that was read says that nothing is missing before it; else the source is asked for its head.
+    async fn read_past(&self, moment: &Moment) -> Result<()> {
+        let head = match moment {
+            Moment::Position(position) => position.clone(),
+            Moment::Time(us) => {
+                let newest = *self.buffer.head().borrow();
+                if self.buffer.commit_time(newest)?.is_some_and(|time| time > *us) {
+                    return Ok(());
+                }
+                self.source.head().await?
+            }
+        };
+        self.seq_of(&head).await.map(|_| ())
+    }
+
+    fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>> {
+        self.buffer.seq_at(moment)
+    }
+
+    fn commit_time(&self, seq: CommitSeq) -> Result<Option<i64>> {
+        self.buffer.commit_time(seq)
     }
 
     async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq> {

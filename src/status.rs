@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tidelake_binlog::mysql::position::BinlogPosition;
+use tidelake_core::moment::time_text;
 use tidelake_core::ports::{CopyProgress, SourceState};
 use tidelake_core::{Catalog, SourcePosition, TableEntry, TableState};
 use tidelake_writer::{WriterState, WriterStatus};
@@ -20,7 +21,7 @@ pub struct StatusReport {
     pub version: String,
     /// The source.
     pub source: SourceReport,
-    /// The three seqs.
+    /// The seqs.
     pub seq: SeqReport,
     /// Milliseconds by which readers are behind what the upstream has committed, as far as the source knows.
     pub lag_ms: u64,
@@ -52,7 +53,7 @@ pub struct SourceReport {
     pub bytes_read: u64,
 }
 
-/// The three seqs (docs/ARCHITECTURE.md).
+/// The seqs (docs/ARCHITECTURE.md).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SeqReport {
     /// Newest in the buffer.
@@ -61,6 +62,12 @@ pub struct SeqReport {
     pub published: u64,
     /// Newest that the engine still has after a crash.
     pub durable: u64,
+    /// Oldest that can be read.
+    #[serde(default)]
+    pub oldest: u64,
+    /// When upstream committed the oldest, microseconds since 1970 UTC; 0 if that is not known.
+    #[serde(default)]
+    pub oldest_commit_time_us: i64,
 }
 
 /// The Magic Writer.
@@ -107,6 +114,7 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
     let published = pipeline.engine.published().borrow().clone();
     let head = pipeline.buffer.head().borrow().0;
     let durable = pipeline.engine.durable().borrow().seq.0;
+    let (oldest, oldest_time) = pipeline.latch.oldest();
     let source = pipeline.source.status();
     let writer = pipeline.writer.status();
     let (bytes, limit) = pipeline.buffer.bytes();
@@ -122,7 +130,13 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
             reason: source.reason,
             bytes_read: source.bytes_read,
         },
-        seq: SeqReport { head, published: published.seq.0, durable },
+        seq: SeqReport {
+            head,
+            published: published.seq.0,
+            durable,
+            oldest: oldest.0,
+            oldest_commit_time_us: oldest_time.unwrap_or(0),
+        },
         lag_ms: lag_ms(pipeline, source.lag_seconds),
         interval_ms: pipeline.writer.interval().as_millis() as u64,
         writer: writer_report(&writer),
@@ -231,8 +245,11 @@ fn for_people(report: &StatusReport) -> String {
     if !source.reason.is_empty() {
         let _ = writeln!(out, "          {}", source.reason);
     }
-    let SeqReport { head, published, durable } = report.seq;
-    let _ = writeln!(out, "seq       head {head}, published {published}, durable {durable}");
+    let SeqReport { head, published, durable, oldest, oldest_commit_time_us } = report.seq;
+    let _ = writeln!(out, "seq       head {head}, published {published}, durable {durable}, oldest readable {oldest}");
+    if oldest_commit_time_us != 0 {
+        let _ = writeln!(out, "past      readable from {} on", time_text(oldest_commit_time_us));
+    }
     let _ = writeln!(out, "lag       {} ms, interval {} ms", report.lag_ms, report.interval_ms);
     let writer = &report.writer;
     let _ =

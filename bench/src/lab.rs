@@ -16,7 +16,7 @@ use tidelake_core::change::{ChangeBatch, DecodedStep, RowOp};
 use tidelake_core::ports::{ColumnPredicate, PredicateOp, ScanRequest, SnapshotLease, StoreEngine, StoreWriter};
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{
-    Catalog, CellValue, ColumnId, CommitSeq, Error, SourcePosition, TableDef, TableId, TableName, WriterEpoch,
+    Catalog, CellValue, ColumnId, CommitSeq, Error, Moment, SourcePosition, TableDef, TableId, TableName, WriterEpoch,
 };
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{FreshnessProbe, LatchOptions, LocalLatch};
@@ -47,6 +47,18 @@ impl FreshnessProbe for NoUpstream {
 
     async fn seq_of(&self, _: &SourcePosition) -> tidelake_core::Result<CommitSeq> {
         Err(Error::Unavailable("a benchmark has no upstream".into()))
+    }
+
+    async fn read_past(&self, _: &Moment) -> tidelake_core::Result<()> {
+        Err(Error::Unavailable("a benchmark has no upstream".into()))
+    }
+
+    fn seq_at(&self, _: &Moment) -> tidelake_core::Result<Option<CommitSeq>> {
+        Ok(None)
+    }
+
+    fn commit_time(&self, _: CommitSeq) -> tidelake_core::Result<Option<i64>> {
+        Ok(None)
     }
 }
 

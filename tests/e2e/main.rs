@@ -35,6 +35,7 @@ mod storage;
 mod sweep;
 mod tidb;
 mod tidb_copy;
+mod travel;
 mod upstream;
 mod verify;
 mod wishes;

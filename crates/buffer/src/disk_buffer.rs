@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tidelake_core::ports::{Buffer, BufferReader, TransactionAppender};
-use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
+use tidelake_core::{CommitSeq, Error, Moment, Result, SourcePosition};
 use tokio::sync::watch;
 
 use crate::BufferOptions;
 use crate::appender::DiskAppender;
 use crate::format::MAX_EVENT_BYTES;
+use crate::history::History;
 use crate::log::Log;
+use crate::lookup;
 use crate::mark::ReleasedMark;
 use crate::reader::DiskReader;
 use crate::recovery::{LOCK_FILE, recover};
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     space: Condvar,
     pub head: watch::Sender<CommitSeq>,
     pub read: watch::Sender<Option<SourcePosition>>,
+    /// What is kept of released segments. Never locked while `log` is.
+    pub history: Mutex<History>,
     /// Held while both are shown: who read a transaction must not be told that the source has not got there.
     showing: Mutex<()>,
 }
@@ -58,6 +62,8 @@ impl DiskBuffer {
         fs::create_dir_all(dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
         let lock = lock_dir(dir)?;
         let log = recover(&options)?;
+        let released = &log.released;
+        let history = History::load(dir, options.history, released.first_segment, released.seq)?;
         let head = watch::Sender::new(log.last_seq());
         let read = watch::Sender::new(log.tail.read_position().cloned());
         let buffer = DiskBuffer {
@@ -66,6 +72,7 @@ impl DiskBuffer {
                 space: Condvar::new(),
                 head,
                 read,
+                history: Mutex::new(history),
                 showing: Mutex::new(()),
             }),
             limit: options.limit_bytes,
@@ -216,7 +223,12 @@ impl Buffer for DiskBuffer {
         let _one = self.release.lock();
         let mut log = self.shared.log.lock();
         log.check()?;
-        let gone = log.take_released(durable);
+        let leaving = log.request_release(durable);
+        drop(log);
+        // Written before the segments go: who looks something up finds it in one of the two.
+        self.shared.history.lock().add(&leaving);
+        let mut log = self.shared.log.lock();
+        let gone = log.take_released(leaving.last().map_or(0, |s| s.number));
         let mark = log.released.clone();
         drop(log);
         self.shared.space.notify_all();
@@ -266,6 +278,14 @@ impl Buffer for DiskBuffer {
             .inspect_err(|e| tracing::error!(error = %e, %seq, "cannot look up a transaction in the data buffer"))
             .ok()?
             .map(|(_, position)| position)
+    }
+
+    fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>> {
+        lookup::seq_at(&self.shared, moment)
+    }
+
+    fn commit_time(&self, seq: CommitSeq) -> Result<Option<i64>> {
+        lookup::commit_time(&self.shared, seq)
     }
 
     fn bytes(&self) -> (u64, u64) {

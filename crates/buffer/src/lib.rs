@@ -8,13 +8,16 @@
 //! *released mark* remembers where they ended.
 //!
 //! Rooms: `format` bytes of headers and records; `segment` files and their sparse index; `recovery` what opening does;
-//! `log` appending; `disk_buffer` the port; `appender`, `reader` its two sides; `mark` the released mark; `ids` idempotence.
+//! `log` appending; `disk_buffer` the port; `appender`, `reader` its two sides; `mark` the released mark; `ids` idempotence;
+//! `history` what is kept of released segments; `lookup` seqs by commit time and position.
 
 mod appender;
 mod disk_buffer;
 pub mod format;
+mod history;
 mod ids;
 mod log;
+mod lookup;
 mod mark;
 mod reader;
 mod recovery;
@@ -23,6 +26,7 @@ mod segment;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use disk_buffer::DiskBuffer;
 
@@ -38,11 +42,19 @@ pub struct BufferOptions {
     pub segment_bytes: u64,
     /// A transaction of more bytes is written while it arrives.
     pub spill_bytes: usize,
+    /// How long, by their commit times, seqs of released transactions can still be looked up; zero: not at all.
+    pub history: Duration,
 }
 
 impl BufferOptions {
-    /// Defaults: 4 GiB limit, 64 MiB segments, transactions above 1 MiB are written while they arrive.
+    /// Defaults: 4 GiB limit, 64 MiB segments, transactions above 1 MiB are written while they arrive, no history.
     pub fn new(dir: impl Into<PathBuf>) -> BufferOptions {
-        BufferOptions { dir: dir.into(), limit_bytes: 4 << 30, segment_bytes: 64 << 20, spill_bytes: 1 << 20 }
+        BufferOptions {
+            dir: dir.into(),
+            limit_bytes: 4 << 30,
+            segment_bytes: 64 << 20,
+            spill_bytes: 1 << 20,
+            history: Duration::ZERO,
+        }
     }
 }

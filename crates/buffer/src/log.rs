@@ -11,9 +11,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidelake_core::moment::{believed, now_us};
 use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 
 use crate::format::{self, RecordPlace, SegmentHeader, TransactionMeta};
+use crate::history::Leaving;
 use crate::ids::RetainedIds;
 use crate::mark::{ReleasedMark, Tail, Upstream, replace_file};
 use crate::segment::{Segment, file_name};
@@ -101,11 +103,12 @@ impl Log {
     pub(crate) fn commit(
         &mut self,
         id: &str,
-        position: SourcePosition,
+        mut position: SourcePosition,
         bytes: u64,
         body: CommitBody<'_>,
     ) -> Result<CommitSeq> {
         self.check()?;
+        position.commit_time_us = believed(position.commit_time_us, now_us());
         if let CommitBody::Chunks { stream, .. } = body {
             self.open.remove(&stream);
         }
@@ -126,10 +129,11 @@ impl Log {
                 place.offset
             }
         };
-        let order = position.order();
-        self.active().note_commit(seq, offset, Some((seq, order)));
+        self.tail.pass_time(position.commit_time_us);
         self.ids.insert(id, seq);
         self.tail.upstream = Some(Upstream { seq, id: id.to_owned(), position });
+        let place = self.tail.place();
+        self.active().note_commit(seq, offset, seq, place);
         self.next_seq = seq.next();
         self.appended += 1;
         Ok(seq)
@@ -153,11 +157,16 @@ impl Log {
         self.check()?;
         let noted = self.noted.as_ref().or(self.tail.read_position());
         let newest = noted.into_iter().chain(self.tail.read_position()).max_by(|a, b| a.cmp_order(b)).cloned();
-        let (seq, position) = (self.next_seq, newest.unwrap_or_default());
+        let (seq, mut position) = (self.next_seq, newest.unwrap_or_default());
+        if self.tail.place().time_us == 0 {
+            // What a copy read is at least as new as this.
+            position.commit_time_us = now_us();
+        }
         let place = self.append(|out| format::put_control(out, seq, &position, body))?;
-        let upstream = self.tail.upstream.as_ref().map(|u| (u.seq, u.position.order()));
-        self.active().note_commit(seq, place.offset, upstream);
-        if position != SourcePosition::default() {
+        self.tail.pass_time(position.commit_time_us);
+        let (upstream, known) = (self.tail.upstream_seq(), self.tail.place());
+        self.active().note_commit(seq, place.offset, upstream, known);
+        if position.is_known() {
             self.tail.read = Some(position);
         }
         self.next_seq = seq.next();
@@ -246,15 +255,33 @@ impl Log {
         self.settled_bytes = settled.map(|s| s.len).sum();
     }
 
-    /// Takes the segments off that nobody needs any more, and moves the released mark.
-    pub(crate) fn take_released(&mut self, durable: CommitSeq) -> Vec<u64> {
+    /// Everything up to `durable` may go. Says which segments nobody needs any more.
+    pub(crate) fn request_release(&mut self, durable: CommitSeq) -> Vec<Leaving> {
         self.requested = self.requested.max(durable.min(self.last_seq()));
+        self.settle();
+        let mut begin = self.released.tail.place();
+        let unneeded = self.segments.iter().take(self.unneeded());
+        let leaving = unneeded.map(|s| {
+            let begin = std::mem::replace(&mut begin, s.tail.place());
+            Leaving { number: s.number, first_seq: s.first_seq, last_seq: s.last_seq, len: s.len, begin }
+        });
+        leaving.collect()
+    }
+
+    /// How many of the oldest segments nobody needs.
+    fn unneeded(&self) -> usize {
         let held = self.holds.keys().next().copied().unwrap_or(CommitSeq::MAX);
         let allowed = self.requested.min(held);
         let open = self.open.values().min().copied().unwrap_or(u64::MAX);
+        let closed = self.segments.iter().take(self.segments.len() - 1);
+        closed.take_while(|s| s.needed_until <= allowed && s.number < open).count()
+    }
+
+    /// Takes the segments off that nobody needs, up to the number `last`, and moves the released mark.
+    pub(crate) fn take_released(&mut self, last: u64) -> Vec<u64> {
         let mut gone = Vec::new();
-        while let Some(front) = self.segments.front() {
-            if self.segments.len() == 1 || front.needed_until > allowed || front.number >= open {
+        for _ in 0..self.unneeded() {
+            if self.segments.front().is_none_or(|s| s.number > last) {
                 break;
             }
             let front = self.segments.pop_front().expect("it was there a line ago");
@@ -263,7 +290,7 @@ impl Log {
             self.released.pass(front);
         }
         if !gone.is_empty() {
-            let last = self.released.tail.upstream.as_ref().map_or(CommitSeq::ZERO, |u| u.seq);
+            let last = self.released.tail.upstream_seq();
             self.ids.sweep(last, self.last_seq());
         }
         self.settle();

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 
+use crate::history::Place;
 use crate::segment::Segment;
 
 /// The mark's file name.
@@ -31,9 +32,29 @@ pub(crate) struct Tail {
     pub upstream: Option<Upstream>,
     /// How far the source had read, if a control record says it.
     pub read: Option<SourcePosition>,
+    /// Commit time of the last seq (0: unknown), unless that of the last upstream transaction is later.
+    #[serde(default)]
+    pub time_us: i64,
 }
 
 impl Tail {
+    /// What is known right after the last seq.
+    pub(crate) fn place(&self) -> Place {
+        let upstream = self.upstream.as_ref().map(|u| (u.position.commit_time_us, u.position.order()));
+        let (time_us, order) = upstream.unwrap_or_default();
+        Place { time_us: time_us.max(self.time_us), order }
+    }
+
+    /// Takes the commit time of one more seq: times never go back.
+    pub(crate) fn pass_time(&mut self, time_us: i64) {
+        self.time_us = self.place().time_us.max(time_us);
+    }
+
+    /// The last upstream transaction's seq.
+    pub(crate) fn upstream_seq(&self) -> CommitSeq {
+        self.upstream.as_ref().map_or(CommitSeq::ZERO, |u| u.seq)
+    }
+
     /// How far the source has read.
     pub(crate) fn read_position(&self) -> Option<&SourcePosition> {
         let upstream = self.upstream.as_ref().map(|u| &u.position);

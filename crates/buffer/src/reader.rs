@@ -9,6 +9,7 @@ use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 
 use crate::disk_buffer::Shared;
 use crate::format::{EventIter, HEADER_BYTES, Record, RecordPlace};
+use crate::history::Place;
 use crate::log::Log;
 use crate::segment::{Found, SegmentFile};
 
@@ -58,11 +59,11 @@ impl DiskReader {
     pub(crate) fn newest_at(shared: &Arc<Shared>, position: &SourcePosition) -> Result<CommitSeq> {
         let log = shared.log.lock();
         let wanted = position.order();
-        let before = |segment: &crate::segment::Segment| segment.index.first().is_some_and(|e| e.order <= wanted);
+        let before = |segment: &crate::segment::Segment| segment.index.first().is_some_and(|e| e.place.order <= wanted);
         let at = log.segments.iter().rposition(before);
         let entry = at.and_then(|at| {
             let index = &log.segments[at].index;
-            index[..index.partition_point(|e| e.order <= wanted)].last().copied()
+            index[..index.partition_point(|e| e.place.order <= wanted)].last().copied()
         });
         let (released, first) = (log.released.released, log.released.seq);
         drop(log);
@@ -98,6 +99,19 @@ impl DiskReader {
             Some(Record::Control { seq, position, .. }) => Some((seq, position)),
             _ => None,
         })
+    }
+
+    /// The next seq, and what is known right after it; `before` is what is known before it.
+    pub(crate) fn next_place(&mut self, before: Place) -> Result<Option<(CommitSeq, Place)>> {
+        let (seq, position, order) = match self.next_record()? {
+            Some(Record::Transaction { meta, .. } | Record::Commit { meta, .. }) => {
+                let order = meta.position.order();
+                (meta.seq, meta.position, order)
+            }
+            Some(Record::Control { seq, position, .. }) => (seq, position, before.order),
+            _ => return Ok(None),
+        };
+        Ok(Some((seq, Place { time_us: before.time_us.max(position.commit_time_us), order })))
     }
 
     /// The record that ends transaction `next`; `None` at the head.

@@ -14,6 +14,7 @@ use tidelake_core::{CommitSeq, Error, Result};
 
 use crate::BufferOptions;
 use crate::format::{FRAME_BYTES, HEADER_BYTES, Record, SYNC_MARK_BYTES};
+use crate::history;
 use crate::ids::RetainedIds;
 use crate::log::{Log, create_segment, note_needed};
 use crate::mark::{MARK_FILE, ReleasedMark, Tail, Upstream, sync_dir};
@@ -50,8 +51,9 @@ fn list_segments(dir: &Path) -> Result<Vec<u64>> {
         let entry = entry.map_err(list)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let plain = name.strip_suffix(".tmp").unwrap_or(&name);
-        let ours = plain == MARK_FILE || number_of(plain).is_some();
-        if name == LOCK_FILE || name == MARK_FILE {
+        let of_history = history::number_of(plain).is_some();
+        let ours = plain == MARK_FILE || number_of(plain).is_some() || of_history;
+        if name == LOCK_FILE || name == MARK_FILE || (of_history && plain == name) {
             continue;
         }
         if ours && plain.len() != name.len() {
@@ -173,15 +175,21 @@ impl Scan {
         }
         match record {
             Record::Transaction { meta, .. } | Record::Commit { meta, .. } => {
+                self.tail.pass_time(meta.position.commit_time_us);
                 self.ids.insert(&meta.id, seq);
                 self.tail.upstream = Some(Upstream { seq, id: meta.id, position: meta.position });
             }
-            Record::Control { position, .. } if position != Default::default() => self.tail.read = Some(position),
+            Record::Control { position, .. } => {
+                self.tail.pass_time(position.commit_time_us);
+                if position.is_known() {
+                    self.tail.read = Some(position);
+                }
+            }
             _ => {}
         }
         self.next_seq = seq.next();
-        let upstream = self.tail.upstream.as_ref().map(|u| (u.seq, u.position.order()));
-        self.segments.back_mut().expect("a record is in a segment").note_commit(seq, offset, upstream);
+        let (upstream, place) = (self.tail.upstream_seq(), self.tail.place());
+        self.segments.back_mut().expect("a record is in a segment").note_commit(seq, offset, upstream, place);
         Ok(true)
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tidelake_core::{CommitSeq, Error, Result};
 
 use crate::format::{FRAME_BYTES, HEADER_BYTES, Record, SegmentHeader};
+use crate::history::Place;
 use crate::mark::Tail;
 
 /// Distance between entries of the sparse index, in bytes.
@@ -31,9 +32,10 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 pub(crate) struct IndexEntry {
     pub seq: CommitSeq,
     pub offset: u64,
-    /// The newest upstream transaction at or before this record, and the order of its position.
+    /// The newest upstream transaction at or before this record.
     pub upstream: CommitSeq,
-    pub order: (u64, u64),
+    /// What is known right after this record.
+    pub place: Place,
 }
 
 /// What is kept in memory about a segment.
@@ -69,13 +71,12 @@ impl Segment {
         }
     }
 
-    /// Notes the end of a transaction at `offset`.
-    pub(crate) fn note_commit(&mut self, seq: CommitSeq, offset: u64, upstream: Option<(CommitSeq, (u64, u64))>) {
+    /// Notes the end of a transaction at `offset`; `upstream` is the newest upstream transaction up to there.
+    pub(crate) fn note_commit(&mut self, seq: CommitSeq, offset: u64, upstream: CommitSeq, place: Place) {
         self.last_seq = seq;
         self.needed_until = self.needed_until.max(seq);
         if self.index.last().is_none_or(|e| offset - e.offset >= INDEX_STEP) {
-            let (upstream, order) = upstream.unwrap_or_default();
-            self.index.push(IndexEntry { seq, offset, upstream, order });
+            self.index.push(IndexEntry { seq, offset, upstream, place });
         }
     }
 }

@@ -7,12 +7,14 @@ mod threads;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{BufferOptions, DiskBuffer};
 
 /// Small segments and chunks, so that a test crosses many.
 fn options(dir: &Path, limit_bytes: u64) -> BufferOptions {
-    BufferOptions { dir: dir.to_owned(), limit_bytes, segment_bytes: 8 << 10, spill_bytes: 2 << 10 }
+    let history = Duration::MAX;
+    BufferOptions { dir: dir.to_owned(), limit_bytes, segment_bytes: 8 << 10, spill_bytes: 2 << 10, history }
 }
 
 fn open(dir: &Path) -> Arc<DiskBuffer> {

@@ -33,6 +33,12 @@ impl SourcePosition {
         self.order() >= wanted.order()
     }
 
+    /// False for the default: before everything, or not told. The commit time does not count.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.order() != (0, 0) || !self.token.is_empty()
+    }
+
     /// Compares by the order within one upstream history only.
     #[must_use]
     pub fn cmp_order(&self, other: &SourcePosition) -> Ordering {

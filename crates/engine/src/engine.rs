@@ -299,6 +299,10 @@ impl StoreEngine for MagicEngine {
         crate::scan::split::read_split(&self.inner, split, Some(filter))
     }
 
+    fn horizon(&self) -> CommitSeq {
+        self.inner.horizon()
+    }
+
     fn set_horizon(&self, seq: CommitSeq) {
         let published = self.inner.published.borrow().seq;
         self.inner.horizon.fetch_max(seq.min(published).0, Ordering::AcqRel);

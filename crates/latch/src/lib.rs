@@ -2,15 +2,17 @@
 //! engine which versions nobody may ask for any more.
 //!
 //! Words: a lease *lives* until it is released or its time to live has passed without renewal, then it has
-//! *lapsed*. The *horizon* is the oldest seq a reader may still ask for: at or below every live lease, and at or
-//! below what was published a *retention* ago, so that a reader who just learned of a seq can still pin it.
+//! *lapsed*. The *horizon* is the oldest seq a reader may still ask for: at or below every live lease, at or below
+//! what was published a *grace* ago, so that a reader who just learned of a seq can still pin it, and at or below the begin of
+//! the *window*: what upstream had committed a *retention* ago.
 //!
-//! Rooms: `epoch` durable writer epochs; `leases` the pure state of leases and horizon.
+//! Rooms: `epoch` durable writer epochs; `leases` the pure state of leases and horizon; `travel` snapshots of the past.
 
 mod epoch;
 mod leases;
 #[cfg(test)]
 mod tests;
+mod travel;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -19,10 +21,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease, StoreEngine};
-use tidelake_core::{Catalog, CommitSeq, Error, Result, SourcePosition, TableName, WriterEpoch};
+use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, WriterEpoch};
 
 use epoch::EpochFile;
-use leases::Leases;
+use leases::{Clock, Leases, Published};
 
 /// How often lapsed leases are swept and the horizon moves at least.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -39,6 +41,15 @@ pub trait FreshnessProbe: Send + Sync {
 
     /// The seq that covers a position; waits until the buffer has it.
     async fn seq_of(&self, position: &SourcePosition) -> Result<CommitSeq>;
+
+    /// Waits until the buffer has everything that upstream had committed at this moment.
+    async fn read_past(&self, moment: &Moment) -> Result<()>;
+
+    /// The newest seq that holds nothing committed after the moment ([`tidelake_core::ports::Buffer::seq_at`]).
+    fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>>;
+
+    /// When upstream committed it, microseconds since 1970 UTC, if that is known.
+    fn commit_time(&self, seq: CommitSeq) -> Result<Option<i64>>;
 }
 
 /// Settings of a latch.
@@ -49,13 +60,15 @@ pub struct LatchOptions {
     /// Readers wait for this seq after a restart: nobody may see an older state than one already served.
     pub ready_at: CommitSeq,
     /// How long a published seq can still be pinned.
+    pub grace: Duration,
+    /// How long, by the upstream's commit times, the past can be read.
     pub retention: Duration,
 }
 
 impl LatchOptions {
-    /// The defaults: 5 s of retention.
+    /// The defaults: 5 s of grace, no past.
     pub fn new(dir: impl Into<PathBuf>, ready_at: CommitSeq) -> LatchOptions {
-        LatchOptions { dir: dir.into(), ready_at, retention: Duration::from_secs(5) }
+        LatchOptions { dir: dir.into(), ready_at, grace: Duration::from_secs(5), retention: Duration::ZERO }
     }
 }
 
@@ -64,6 +77,7 @@ pub struct LocalLatch {
     engine: Arc<dyn StoreEngine>,
     probe: Arc<dyn FreshnessProbe>,
     ready_at: CommitSeq,
+    retention: Duration,
     leases: Mutex<Leases>,
     epochs: EpochFile,
     this: Weak<LocalLatch>,
@@ -74,19 +88,22 @@ impl LocalLatch {
     /// long as it lives.
     ///
     /// # Errors
-    /// If the epoch file cannot be read.
+    /// If the epoch file cannot be read, or what is known of commit times.
     pub fn open(
         options: LatchOptions,
         engine: Arc<dyn StoreEngine>,
         probe: Arc<dyn FreshnessProbe>,
     ) -> Result<Arc<LocalLatch>> {
         let epochs = EpochFile::open(&options.dir)?;
-        let published = engine.published_seq();
-        let leases = Mutex::new(Leases::new(options.retention, published, Instant::now()));
+        let (clock, retention) = (Clock::now(), options.retention);
+        let oldest = travel::window_begin(&*engine, &*probe, retention, clock.wall_us)?;
+        let leases = Leases::new(options.grace, retention, oldest, published(&*engine, &*probe), clock);
+        let leases = Mutex::new(leases);
         let latch = Arc::new_cyclic(|this| LocalLatch {
             engine,
             probe,
             ready_at: options.ready_at,
+            retention,
             leases,
             epochs,
             this: this.clone(),
@@ -102,10 +119,10 @@ impl LocalLatch {
     }
 
     fn observe(&self) {
-        let published = self.engine.published_seq();
+        let published = published(&*self.engine, &*self.probe);
         let horizon = {
             let mut leases = self.leases.lock();
-            leases.observe(published, Instant::now());
+            leases.observe(published, Clock::now());
             metrics::gauge!("tidelake_latch_leases").set(leases.len() as f64);
             leases.horizon()
         };
@@ -118,21 +135,24 @@ impl LocalLatch {
         Ok(())
     }
 
-    async fn reach(&self, freshness: &Freshness) -> Result<()> {
+    /// Waits until it can be read; the seq that was waited for.
+    async fn reach(&self, freshness: &Freshness) -> Result<CommitSeq> {
         self.wait_published(self.ready_at).await?;
         let wanted = match freshness {
-            Freshness::Any => return Ok(()),
+            Freshness::Any => return Ok(self.ready_at),
             Freshness::AtLeast(position) => self.probe.seq_of(position).await?,
             Freshness::Latest => self.probe.seq_of_latest().await?,
             Freshness::AtSeq(seq) => *seq,
+            Freshness::At(moment) => self.seq_at(moment).await?,
         };
-        self.wait_published(wanted).await
+        self.wait_published(wanted).await?;
+        Ok(wanted)
     }
 
     async fn reach_and_pin(&self, freshness: &Freshness, ttl: Duration) -> Result<SnapshotLease> {
-        self.reach(freshness).await?;
+        let reached = self.reach(freshness).await?;
         match freshness {
-            Freshness::AtSeq(seq) => self.pin(Some(*seq), ttl),
+            Freshness::AtSeq(_) | Freshness::At(_) => self.pin(Some(reached), ttl),
             Freshness::Latest => self.pin_whole(ttl).await,
             Freshness::Any | Freshness::AtLeast(_) => self.pin(None, ttl),
         }
@@ -157,8 +177,11 @@ impl LocalLatch {
         let (id, seq) = {
             let mut leases = self.leases.lock();
             let seq = exactly.unwrap_or_else(|| self.engine.published_seq());
-            (leases.pin(seq, Instant::now() + ttl)?, seq)
+            // What the engine let go of before this service began is no more in its window either.
+            let kept = seq >= self.engine.horizon();
+            (kept.then(|| leases.pin(seq, Instant::now() + ttl)).flatten(), seq)
         };
+        let id = id.ok_or_else(|| self.too_old(&format!("seq {seq}")))?;
         let release = Release { latch: self.this.clone(), id };
         Ok(SnapshotLease::new(id, seq, Arc::new(release)))
     }
@@ -178,6 +201,7 @@ impl LocalLatch {
                 None => "the upstream's latest commit (or a table's initial copy)".to_owned(),
             },
             Freshness::AtSeq(seq) => format!("seq {seq}"),
+            Freshness::At(moment) => format!("everything up to {moment}"),
         };
         Error::Timeout(format!(
             "waited {wait:?} for {what}; readable is seq {} at {}: look at `tidelake status`, raise \
@@ -212,6 +236,16 @@ impl Latch for LocalLatch {
     fn horizon(&self) -> CommitSeq {
         self.leases.lock().horizon()
     }
+}
+
+/// What the engine shows now, and when upstream committed it: not what its position says, which a session may have set back.
+fn published(engine: &dyn StoreEngine, probe: &dyn FreshnessProbe) -> Published {
+    let progress = engine.published().borrow().clone();
+    let known = probe.commit_time(progress.seq).unwrap_or_else(|error| {
+        tracing::warn!(%error, seq = %progress.seq, "the commit time of what is published cannot be looked up");
+        None
+    });
+    Published { seq: progress.seq, commit_time_us: known.unwrap_or(progress.position.commit_time_us) }
 }
 
 /// Dropped with the last clone of a lease.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelake_core::ports::Buffer;
 use tidelake_core::testing::conformance::buffer::{BufferBench, run_all};
@@ -19,7 +20,14 @@ fn chunks_wider_than_segments_conform() {
         let dir = tempfile::tempdir().unwrap();
         BufferBench::new(move |limit_bytes| {
             let dir = dir.path().to_owned();
-            DiskBuffer::open(BufferOptions { dir, limit_bytes, segment_bytes: 2 << 10, spill_bytes: 15 << 10 }).unwrap()
+            DiskBuffer::open(BufferOptions {
+                dir,
+                limit_bytes,
+                segment_bytes: 2 << 10,
+                spill_bytes: 15 << 10,
+                history: Duration::MAX,
+            })
+            .unwrap()
         })
     });
 }

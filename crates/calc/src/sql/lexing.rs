@@ -194,6 +194,11 @@ fn is_interval_call(after: &[TokenWithSpan]) -> bool {
 }
 
 impl Lexed {
+    /// The same text with fewer tokens.
+    pub(crate) fn with_tokens(&self, tokens: Vec<TokenWithSpan>) -> Lexed {
+        Lexed { text: self.text.clone(), tokens, offsets: self.offsets.clone() }
+    }
+
     /// The upper-case word at `i`, if it is an unquoted word.
     pub(crate) fn word(&self, i: usize) -> Option<String> {
         match &self.tokens.get(i)?.token {

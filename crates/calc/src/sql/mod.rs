@@ -9,6 +9,7 @@
 //! seq. What is answered differently from the upstream is listed in `docs/sql.md`.
 
 mod aggregates;
+mod as_of;
 mod collation;
 mod convert;
 mod datetime;

@@ -3,7 +3,7 @@
 mod query;
 mod set;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use tidelake_core::ports::Freshness;
 use tidelake_core::types::text::TextContext;
 
 use super::Room;
+use super::as_of::{self, Travel};
 use super::error::{of_port, read_only, syntax, unknown_database, unsupported};
 use super::info_schema::Source;
 use super::lexing::{Lexed, lex};
@@ -74,11 +75,41 @@ impl Session {
             held.check().map_err(|e| of_port(&e))?;
             return Ok(Arc::clone(held));
         }
-        self.acquire(self.freshness()).await
+        self.acquire(self.freshness()?).await
     }
 
-    fn freshness(&self) -> Freshness {
-        if self.variables.latest() { Freshness::Latest } else { Freshness::Any }
+    fn freshness(&self) -> Result<Freshness, SqlError> {
+        match self.variables.travel() {
+            Some(travel) => travel.freshness(self.room.options.flavor),
+            None if self.variables.latest() => Ok(Freshness::Latest),
+            None => Ok(Freshness::Any),
+        }
+    }
+
+    /// A query without its `AS OF TIMESTAMP`, and its snapshot: the one that the clause names, else the statement's.
+    async fn travelled(&mut self, lexed: &Lexed) -> Result<(Option<Lexed>, Arc<Snapshot>), SqlError> {
+        let Some((rest, expressions)) = as_of::take(lexed)? else { return Ok((None, self.snapshot().await?)) };
+        if self.transaction.is_some() {
+            return Err(as_of::invalid("as of timestamp can't be set in transaction"));
+        }
+        let mut times = BTreeSet::new();
+        for expression in &expressions {
+            times.insert(self.time_of(expression).await?);
+        }
+        let [time] = times.into_iter().collect::<Vec<_>>()[..] else {
+            return Err(as_of::invalid("can not set different time in the as of"));
+        };
+        let freshness = Travel::Time(time).freshness(self.room.options.flavor)?;
+        Ok((Some(rest), self.acquire(freshness).await?))
+    }
+
+    /// The instant that an expression names in the session's time zone.
+    async fn time_of(&mut self, expression: &str) -> Result<i64, SqlError> {
+        let text = match self.value_of(expression, None).await? {
+            CellValue::Str(text) => text,
+            other => return Err(as_of::invalid(&format!("{other:?} is no datetime"))),
+        };
+        as_of::time_of(&text, self.variables.zone()).ok_or_else(|| as_of::invalid(&format!("'{text}' is no datetime")))
     }
 
     async fn acquire(&self, freshness: Freshness) -> Result<Arc<Snapshot>, SqlError> {
@@ -210,7 +241,17 @@ impl Session {
         }
         // A transaction that is still open is committed first, as upstream does.
         self.transaction = None;
-        self.transaction = Some(self.acquire(self.freshness()).await?);
+        let freshness = match (0..lexed.tokens.len()).find(|at| as_of::begins_at(lexed, *at)) {
+            None => self.freshness()?,
+            Some(at) => {
+                let (expression, end) = as_of::expression(lexed, at)?;
+                if end < lexed.tokens.len() || !lexed.is(2, &["READ", "ONLY"]) || at != 4 {
+                    return Err(syntax("START TRANSACTION READ ONLY AS OF TIMESTAMP needs a time, and nothing else"));
+                }
+                Travel::Time(self.time_of(&expression).await?).freshness(self.room.options.flavor)?
+            }
+        };
+        self.transaction = Some(self.acquire(freshness).await?);
         Ok(SqlOutcome::Done)
     }
 

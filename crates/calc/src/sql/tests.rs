@@ -1,6 +1,7 @@
 //! The SQL room over MemStore. `tests/answers.txt` is what a real MariaDB 10.11 answers (`tests/answers.sh`).
 
 mod mended;
+mod travel;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidelake_core::CellValue;
 
+use super::as_of::Travel;
 use super::zone::{UTC, Zone};
 use crate::session::SqlError;
 
@@ -51,6 +52,8 @@ pub(crate) struct Variables {
     default_zone: String,
     /// What `SYSTEM` means.
     system_zone: Zone,
+    /// What `tidb_snapshot` or `tidelake_read_seq` says, whichever was set last.
+    travel: Option<Travel>,
 }
 
 /// Names and values that every session begins with. `None` is NULL.
@@ -136,6 +139,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("error_count", "0"),
 ];
 
+/// Variables that make statements read the past.
+const TRAVEL: &[&str] = &["tidb_snapshot", "tidelake_read_seq"];
+
 /// Variables whose effect Tidelake does not have: another value than the default would be a promise not kept.
 const FIXED: &[&str] = &[
     "div_precision_increment",
@@ -154,11 +160,13 @@ impl Variables {
         let name = if freshness == DefaultFreshness::Latest { "latest" } else { "any" };
         values.insert("tidelake_freshness".into(), Some(name.into()));
         values.insert("tidelake_freshness_timeout".into(), Some(timeout.as_secs().to_string()));
+        values.insert("tidb_snapshot".into(), Some(String::new()));
+        values.insert("tidelake_read_seq".into(), Some("0".into()));
         values.insert("version".into(), Some(version.to_owned()));
         values.insert("time_zone".into(), Some(zones.time_zone.clone()));
         values.insert("system_time_zone".into(), Some(zones.system_time_zone.clone()));
         let system_zone = Zone::parse(&zones.system_time_zone).unwrap_or(UTC);
-        Variables { values, users: HashMap::new(), default_zone: zones.time_zone.clone(), system_zone }
+        Variables { values, users: HashMap::new(), default_zone: zones.time_zone.clone(), system_zone, travel: None }
     }
 
     /// A system variable's value; `None` is NULL.
@@ -192,6 +200,8 @@ impl Variables {
         let Some(value) = value else {
             if name == "time_zone" {
                 self.values.insert(name, Some(self.default_zone.clone()));
+            } else if TRAVEL.contains(&name.as_str()) {
+                self.set_travel(&name, String::new(), None);
             } else if let Some((_, default)) = DEFAULTS.iter().find(|(n, _)| *n == name) {
                 self.values.insert(name, Some((*default).to_owned()));
             }
@@ -209,6 +219,19 @@ impl Variables {
             "tidelake_freshness_timeout" => {
                 value.parse::<u32>().map_err(|_| wrong())?;
             }
+            "tidb_snapshot" => {
+                let travel = Travel::parse(&value, self.zone());
+                if travel.is_none() && !value.is_empty() {
+                    return Err(wrong());
+                }
+                self.set_travel(&name, value, travel);
+                return Ok(());
+            }
+            "tidelake_read_seq" => {
+                let seq = if value.is_empty() { 0 } else { value.parse().map_err(|_| wrong())? };
+                self.set_travel(&name, value, Some(seq).filter(|seq| *seq > 0).map(Travel::Seq));
+                return Ok(());
+            }
             "time_zone" => {
                 zone_of(&value, self.system_zone)?;
             }
@@ -219,6 +242,26 @@ impl Variables {
         }
         self.values.insert(name, Some(value));
         Ok(())
+    }
+
+    /// One of the two holds at a time.
+    fn set_travel(&mut self, name: &str, value: String, travel: Option<Travel>) {
+        let (snapshot, seq) = match (name, travel) {
+            ("tidb_snapshot", Some(_)) => (value, "0".to_owned()),
+            (_, Some(_)) => (String::new(), value),
+            // The other one stays.
+            ("tidb_snapshot", None) if matches!(self.travel, Some(Travel::Seq(_))) => return,
+            (_, None) if name != "tidb_snapshot" && !matches!(self.travel, Some(Travel::Seq(_))) => return,
+            (_, None) => (String::new(), "0".to_owned()),
+        };
+        self.values.insert("tidb_snapshot".into(), Some(snapshot));
+        self.values.insert("tidelake_read_seq".into(), Some(seq));
+        self.travel = travel;
+    }
+
+    /// What statements read instead of the newest snapshot.
+    pub(crate) fn travel(&self) -> Option<Travel> {
+        self.travel
     }
 
     /// SET NAMES.
@@ -310,6 +353,34 @@ mod tests {
         assert_eq!(v.set("nothing_like_this", Some("1".into())).unwrap_err().code, 1193);
         v.set("autocommit", Some("0".into())).unwrap();
         assert!(!v.autocommit());
+    }
+
+    #[test]
+    fn one_way_into_the_past_at_a_time() {
+        let mut v = Variables::new("x", &SqlZones::default(), DefaultFreshness::Any, Duration::from_secs(60));
+        let both = |v: &Variables| {
+            let text = |name| v.get(name).unwrap().unwrap_or("NULL").to_owned();
+            (text("tidb_snapshot"), text("tidelake_read_seq"), v.travel())
+        };
+        assert_eq!(both(&v), (String::new(), "0".into(), None));
+        v.set("tidb_snapshot", Some("1970-01-01 00:00:01".into())).unwrap();
+        assert_eq!(both(&v), ("1970-01-01 00:00:01".into(), "0".into(), Some(Travel::Time(1_000_000))));
+        v.set("tidelake_read_seq", Some("7".into())).unwrap();
+        assert_eq!(both(&v), (String::new(), "7".into(), Some(Travel::Seq(7))));
+        v.set("tidb_snapshot", Some(String::new())).unwrap();
+        assert_eq!(v.travel(), Some(Travel::Seq(7)), "emptying the one leaves the other");
+        for wrong in ["soon", "-1", "7.5"] {
+            assert_eq!(v.set("tidelake_read_seq", Some(wrong.into())).unwrap_err().code, 1231);
+        }
+        assert_eq!(v.set("tidb_snapshot", Some("soon".into())).unwrap_err().code, 1231);
+        assert_eq!(v.travel(), Some(Travel::Seq(7)));
+        v.set("tidelake_read_seq", None).unwrap();
+        assert_eq!(both(&v), (String::new(), "0".into(), None));
+        v.set("tidb_snapshot", Some("469374055665369095".into())).unwrap();
+        v.set("tidelake_read_seq", Some("0".into())).unwrap();
+        assert_eq!(v.travel(), Some(Travel::Tso(469_374_055_665_369_095)));
+        v.set("tidb_snapshot", None).unwrap();
+        assert_eq!(both(&v), (String::new(), "0".into(), None));
     }
 
     #[test]

@@ -6,10 +6,16 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::error::Result;
+use crate::moment::Moment;
 use crate::position::SourcePosition;
 use crate::seq::CommitSeq;
 
 /// The Data Buffer.
+///
+/// Every seq has a *commit time*: the latest that the upstream's bin log names up to it, so it never goes back along the
+/// order of commits. It is 0 where nothing is known, and before the first transaction it is that of this machine's clock at the
+/// first control record (the copy's rows are at least as new as that). A time more than a minute ahead of this machine's clock is not
+/// believed, and stored as unknown.
 ///
 /// Guarantees:
 /// 1. *Durable on return*: when [`TransactionAppender::commit`] or [`Buffer::append_control`] returned and
@@ -20,7 +26,9 @@ use crate::seq::CommitSeq;
 /// 4. *Idempotent*: a transaction whose id is already in the log (or is the last released one) is not appended
 ///    again; commit returns the seq it has.
 /// 5. *Bounded*: appending blocks while retained bytes are at the limit; it never drops anything.
-/// 6. *Torn tails heal*: after a crash, what was not durable is gone as if it had never been appended. Damage in
+/// 6. *History*: seq, commit time and order of the positions can be looked up for released transactions too, as long as the
+///    buffer was told to keep them; also after a restart.
+/// 7. *Torn tails heal*: after a crash, what was not durable is gone as if it had never been appended. Damage in
 ///    the middle is an error that names file and offset.
 pub trait Buffer: Send + Sync {
     /// Opens an upstream transaction. Several may be open at once; each is invisible until committed.
@@ -76,6 +84,23 @@ pub trait Buffer: Send + Sync {
     /// The position of a retained transaction, or of the last released one; for control records that of the last upstream
     /// transaction before it, the default without any. `None` if the seq is not here, or cannot be read.
     fn position_of(&self, seq: CommitSeq) -> Option<SourcePosition>;
+
+    /// The newest durable seq that holds nothing that upstream committed after the moment. `None` before what is known.
+    /// What upstream committed up to the moment may still be unread: see [`Buffer::read_position`].
+    ///
+    /// # Errors
+    /// If the log or what is kept of it cannot be read.
+    fn seq_at(&self, _moment: &Moment) -> Result<Option<CommitSeq>> {
+        Ok(None)
+    }
+
+    /// The commit time of a seq; `None` if it is not known.
+    ///
+    /// # Errors
+    /// As for [`Buffer::seq_at`].
+    fn commit_time(&self, _seq: CommitSeq) -> Result<Option<i64>> {
+        Ok(None)
+    }
 
     /// Retained bytes, and the limit.
     fn bytes(&self) -> (u64, u64);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
+use crate::moment::Moment;
 use crate::position::SourcePosition;
 use crate::seq::{CommitSeq, WriterEpoch};
 
@@ -20,6 +21,9 @@ pub enum Freshness {
     Latest,
     /// Exactly this published seq.
     AtSeq(CommitSeq),
+    /// The state that the upstream had at this moment: everything committed up to it, nothing after it. `SnapshotExpired`
+    /// before the oldest readable state, `Invalid` in the future.
+    At(Moment),
 }
 
 /// Coordinates readers and writers.

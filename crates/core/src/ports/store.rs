@@ -76,6 +76,9 @@ pub trait StoreEngine: Send + Sync {
         self.read_split(split).await
     }
 
+    /// The oldest seq that can be read.
+    fn horizon(&self) -> CommitSeq;
+
     /// Versions that only snapshots below `seq` can see may go.
     fn set_horizon(&self, seq: CommitSeq);
 

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+use crate::moment::{Moment, believed, now_us};
 use crate::ports::{Buffer, BufferReader, BufferedPayload, BufferedTransaction, TransactionAppender};
 use crate::position::SourcePosition;
 use crate::seq::CommitSeq;
@@ -63,8 +64,13 @@ impl State {
     }
 
     fn read_position(&self) -> Option<SourcePosition> {
-        let logged = self.log.values().map(|e| &e.position).filter(|p| **p != SourcePosition::default());
+        let logged = self.log.values().map(|e| &e.position).filter(|p| p.is_known());
         logged.chain(self.noted.iter()).max_by(|a, b| a.cmp_order(b)).cloned()
+    }
+
+    /// Commit times never go back.
+    fn commit_time(&self, upto: CommitSeq) -> i64 {
+        self.log.range(..=upto).map(|(_, e)| e.position.commit_time_us).max().unwrap_or(0)
     }
 
     fn pending(&self) -> u64 {
@@ -136,7 +142,10 @@ impl Buffer for MemBuffer {
     fn append_control(&self, record: Bytes) -> Result<CommitSeq> {
         self.wait_for_space()?;
         let mut state = self.shared.state.lock();
-        let position = state.read_position().unwrap_or_default();
+        let mut position = state.read_position().unwrap_or_default();
+        if state.commit_time(CommitSeq::MAX) == 0 {
+            position.commit_time_us = now_us();
+        }
         Ok(state.append(Entry { id: String::new(), position, events: vec![record], control: true }))
     }
 
@@ -214,6 +223,29 @@ impl Buffer for MemBuffer {
         state.log.get(&seq).map(|e| e.position.clone())
     }
 
+    fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>> {
+        let state = self.shared.state.lock();
+        let (mut newest, mut time_us, mut upstream) = (None, 0, false);
+        for (seq, entry) in state.log.range(..=state.durable) {
+            time_us = time_us.max(entry.position.commit_time_us);
+            upstream |= !entry.control;
+            let (within, known) = match moment {
+                Moment::Time(us) => (time_us <= *us, time_us != 0),
+                Moment::Position(at) => (entry.control || at.covers(&entry.position), upstream),
+            };
+            if !within {
+                break;
+            }
+            newest = Some(*seq).filter(|_| known);
+        }
+        Ok(newest)
+    }
+
+    fn commit_time(&self, seq: CommitSeq) -> Result<Option<i64>> {
+        let state = self.shared.state.lock();
+        Ok(Some(state.commit_time(seq)).filter(|us| *us != 0 && seq <= state.durable))
+    }
+
     fn bytes(&self) -> (u64, u64) {
         (self.shared.state.lock().retained(), self.shared.limit)
     }
@@ -231,7 +263,8 @@ impl TransactionAppender for MemAppender<'_> {
         Ok(())
     }
 
-    fn commit(self: Box<Self>, position: SourcePosition) -> Result<CommitSeq> {
+    fn commit(self: Box<Self>, mut position: SourcePosition) -> Result<CommitSeq> {
+        position.commit_time_us = believed(position.commit_time_us, now_us());
         let mut state = self.buffer.shared.state.lock();
         let retained = state.log.range(state.released.next()..).filter(|(_, e)| !e.control);
         let last_released = state.upstream(state.released).next();

@@ -434,6 +434,10 @@ impl StoreEngine for MemStore {
         Ok(futures::stream::iter([Ok(batch)]).boxed())
     }
 
+    fn horizon(&self) -> CommitSeq {
+        self.shared.state.lock().horizon
+    }
+
     fn set_horizon(&self, seq: CommitSeq) {
         let mut state = self.shared.state.lock();
         state.horizon = state.horizon.max(seq.min(state.published.seq));

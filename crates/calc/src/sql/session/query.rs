@@ -48,8 +48,8 @@ impl Session {
         lexed: &Lexed,
         parameters: Option<&[CellValue]>,
     ) -> Result<SqlOutcome, SqlError> {
-        let snapshot = self.snapshot().await?;
-        self.query_with(lexed, parameters, snapshot, &HashMap::new()).await
+        let (rest, snapshot) = self.travelled(lexed).await?;
+        self.query_with(rest.as_ref().unwrap_or(lexed), parameters, snapshot, &HashMap::new()).await
     }
 
     pub(super) async fn query_with(
@@ -141,15 +141,15 @@ impl Session {
     }
 
     /// Number of `?` and result columns of a statement to prepare.
-    pub(super) async fn outline(&self, sql: &str) -> Result<(usize, SchemaRef), SqlError> {
+    pub(super) async fn outline(&mut self, sql: &str) -> Result<(usize, SchemaRef), SqlError> {
         let lexed = lex(sql)?;
         let marks = lexed.tokens.iter().filter(|t| matches!(t.token, Token::Placeholder(_))).count();
         let is_query = matches!(lexed.word(0).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
         if !is_query {
             return Ok((marks, Arc::new(Schema::empty())));
         }
-        let snapshot = self.snapshot().await?;
-        match self.plan(&lexed, None, &snapshot, &HashMap::new()) {
+        let (rest, snapshot) = self.travelled(&lexed).await?;
+        match self.plan(rest.as_ref().unwrap_or(&lexed), None, &snapshot, &HashMap::new()) {
             Ok(planned) => {
                 Ok((marks, client_schema(planned.plan.schema().as_arrow(), &planned.names, self.variables.zone())))
             }
@@ -165,7 +165,8 @@ impl Session {
         lexed: &Lexed,
         parameters: Option<&[CellValue]>,
     ) -> Result<SqlOutcome, SqlError> {
-        let snapshot = self.snapshot().await?;
+        let (rest, snapshot) = self.travelled(lexed).await?;
+        let lexed = rest.as_ref().unwrap_or(lexed);
         let planned = self.plan(lexed, parameters.or(Some(&[])), &snapshot, &HashMap::new())?;
         let physical = self.physical(&planned.plan).await?;
         let text = displayable(physical.as_ref()).indent(false).to_string();

@@ -5,6 +5,7 @@ use tidelake_core::CellValue;
 
 use super::Session;
 use crate::session::{SqlError, SqlOutcome};
+use crate::sql::as_of::begins_at;
 use crate::sql::error::{read_only, syntax, unsupported};
 use crate::sql::lexing::Lexed;
 
@@ -59,6 +60,9 @@ impl Session {
             _ => {}
         }
         if lexed.is(at, &["TRANSACTION"]) {
+            if (at..end).any(|i| begins_at(lexed, i)) {
+                return Err(unsupported("SET TRANSACTION ... AS OF TIMESTAMP; START TRANSACTION READ ONLY takes it"));
+            }
             // Every snapshot is repeatable and read only, whatever is asked.
             return Ok(());
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::moment::{Moment, now_us};
 use crate::ports::{Buffer, BufferedPayload};
 use crate::position::SourcePosition;
 use crate::seq::CommitSeq;
@@ -106,6 +107,8 @@ pub fn run_all(bench: impl Fn() -> BufferBench) {
     read_position_is_durable(&bench());
     positions_and_seqs(&bench());
     positions_must_not_go_back(&bench());
+    history_is_kept_beyond_release(&bench());
+    commit_times_begin_with_the_first_record(&bench());
 }
 
 fn numbered(buffer: &dyn Buffer, range: std::ops::RangeInclusive<u64>) {
@@ -492,4 +495,78 @@ fn positions_must_not_go_back(bench: &BufferBench) {
     let back = buffer.begin("c").expect("begin").commit(at(9));
     assert!(matches!(back, Err(Error::Invalid(_))), "{back:?}");
     assert_eq!(append(&*buffer, "d", 11, &[b"x"]), CommitSeq(3));
+}
+
+/// Appends a transaction with a commit time of its own.
+fn append_timed(buffer: &dyn Buffer, n: u64, commit_time_us: i64) {
+    let mut appender = buffer.begin(&format!("t{n}")).expect("begin");
+    appender.push(&[n as u8; 200]).expect("push");
+    appender.commit(SourcePosition { commit_time_us, ..at(n * 10) }).expect("commit");
+}
+
+/// Guarantee 6: the times of 1000 transactions, every seventh of which is said to be old, are found again whatever was released
+/// and however often the log was opened.
+fn history_is_kept_beyond_release(bench: &BufferBench) {
+    const BEGIN: i64 = 1_000_000;
+    let said = |n: u64| if n.is_multiple_of(7) { 5 } else { BEGIN + n as i64 * 10 };
+    // Times never go back: the old ones count as the one before.
+    let time = |n: u64| if n.is_multiple_of(7) { said(n - 1) } else { said(n) };
+    let check = |buffer: &dyn Buffer, last: u64| {
+        for n in (1..=last).filter(|n| n % 13 == 0 || n % 7 < 2 || *n == last) {
+            assert_eq!(buffer.commit_time(CommitSeq(n)).expect("readable"), Some(time(n)), "of {n}");
+            for (us, add) in [(time(n), 0), (time(n) + 9, 0), (time(n) - 1, 1)] {
+                // The newest with this time, or the one before it.
+                let newest = (n..=last).take_while(|m| time(*m) == time(n)).last().unwrap_or(n);
+                let oldest = (1..=n).rev().take_while(|m| time(*m) == time(n)).last().unwrap_or(n);
+                let wanted = Some(if add == 0 { newest } else { oldest - 1 }).filter(|n| *n > 0).map(CommitSeq);
+                assert_eq!(buffer.seq_at(&Moment::Time(us)).expect("readable"), wanted, "at {us} of {last}");
+            }
+            for minor in [n * 10, n * 10 + 9] {
+                let found = buffer.seq_at(&Moment::Position(at(minor))).expect("readable");
+                assert_eq!(found, Some(CommitSeq(n)), "at position {minor} of {last}");
+            }
+        }
+        assert_eq!(buffer.seq_at(&Moment::Time(BEGIN)).expect("readable"), None, "before the first");
+        assert_eq!(buffer.seq_at(&Moment::Position(at(9))).expect("readable"), None, "before the first");
+        assert_eq!(buffer.seq_at(&Moment::Time(i64::MAX)).expect("readable"), Some(CommitSeq(last)));
+        assert_eq!(buffer.commit_time(CommitSeq(last + 1)).expect("readable"), None, "above the head");
+    };
+    let mut buffer = bench.open();
+    assert_eq!(buffer.seq_at(&Moment::Time(BEGIN)).expect("readable"), None, "nothing is known");
+    for round in 1..=4u64 {
+        for n in (round - 1) * 250 + 1..=round * 250 {
+            append_timed(&*buffer, n, said(n));
+        }
+        buffer.sync().expect("sync");
+        check(&*buffer, round * 250);
+        buffer.release(CommitSeq(round * 250 - 20)).expect("release");
+        check(&*buffer, round * 250);
+        drop(buffer);
+        buffer = bench.open();
+        check(&*buffer, round * 250);
+    }
+    buffer.append_control(Bytes::from_static(b"c")).expect("control");
+    buffer.sync().expect("sync");
+    assert_eq!(buffer.commit_time(CommitSeq(1001)).expect("readable"), Some(time(1000)), "as the one before");
+    assert_eq!(buffer.seq_at(&Moment::Position(at(10_000))).expect("readable"), Some(CommitSeq(1001)));
+}
+
+/// What the copy read is at least as new as this machine's clock; a time in the future is not believed.
+fn commit_times_begin_with_the_first_record(bench: &BufferBench) {
+    let before = now_us();
+    let buffer = bench.open();
+    buffer.append_control(Bytes::from_static(b"c")).expect("control");
+    append_timed(&*buffer, 1, 10);
+    append_timed(&*buffer, 2, before + 3_600_000_000);
+    buffer.sync().expect("sync");
+    let time = buffer.commit_time(CommitSeq(1)).expect("readable").expect("known");
+    assert!((before..=now_us()).contains(&time));
+    drop(buffer);
+    let buffer = bench.open();
+    for seq in 1..=3 {
+        assert_eq!(buffer.commit_time(CommitSeq(seq)).expect("readable"), Some(time));
+    }
+    assert_eq!(buffer.seq_at(&Moment::Time(time - 1)).expect("readable"), None);
+    assert_eq!(buffer.seq_at(&Moment::Time(time)).expect("readable"), Some(CommitSeq(3)));
+    assert_eq!(buffer.read_position().borrow().as_ref().map(SourcePosition::order), Some((1, 20)));
 }
