@@ -49,17 +49,21 @@ impl FreshnessProbe for PipelineProbe {
 
     /// Something later that was read says that nothing is missing before it; else the source is asked for its head.
     async fn read_past(&self, moment: &Moment) -> Result<()> {
-        let head = match moment {
-            Moment::Position(position) => position.clone(),
-            Moment::Time(us) => {
-                let newest = *self.buffer.head().borrow();
-                if self.buffer.commit_time(newest)?.is_some_and(|time| time > *us) {
-                    return Ok(());
-                }
-                self.source.head().await?
-            }
+        let us = match moment {
+            Moment::Position(position) => return self.seq_of(position).await.map(|_| ()),
+            Moment::Time(us) => *us,
         };
-        self.seq_of(&head).await.map(|_| ())
+        loop {
+            let newest = *self.buffer.head().borrow();
+            if self.buffer.commit_time(newest)?.is_some_and(|time| time > us) {
+                return Ok(());
+            }
+            let head = self.source.head().await?;
+            self.seq_of(&head).await?;
+            if self.source.still_follows(&head) {
+                return Ok(());
+            }
+        }
     }
 
     fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>> {
