@@ -282,7 +282,8 @@ async fn changes_through_a_merge_table_that_was_there_before_are_noticed() {
     let server = MariaDb::start(MariaDbOptions::default());
     server.execute(
         "CREATE DATABASE a; USE a; CREATE TABLE t1 (i INT) ENGINE=MyISAM; CREATE TABLE t2 (i INT) ENGINE=MyISAM; \
-         CREATE TABLE m (i INT) ENGINE=MERGE UNION=(t1,t2) INSERT_METHOD=LAST; INSERT INTO t1 VALUES (1)",
+         CREATE TABLE m (i INT) ENGINE=MERGE UNION=(t1,t2) INSERT_METHOD=LAST; INSERT INTO t1 VALUES (1); \
+         GRANT LOCK TABLES ON *.* TO 'tidelake'@'127.0.0.1'",
     );
     let replica = Replica::start(&server, |_| {}).await;
     replica.catch_up().await;
