@@ -237,7 +237,7 @@ fn a_dump_of_dumpling_meets_the_feed_at_its_tso_over_kills() {
     sink.transfers(100);
     let from = format!("dumpling:{}", dir.path().display());
     let options =
-        ["--follow", "--copy-from", &from, "--copy-chunk-rows", "50", "--interval", "5ms", "--flush-interval", "1s"];
+        ["--follow", "--copy-from", &from, "--copy-chunk-rows", "2", "--interval", "5ms", "--flush-interval", "1s"];
     let mut tidelake = Tidelake::prepare(&["run", "--source", &sink.source()], &options);
     let (mut rng, mut early) = (StdRng::seed_from_u64(4), 0);
     for _ in 0..3 {
