@@ -53,6 +53,8 @@ pub(super) struct Job {
 pub(super) struct Copying {
     pub copy_id: u64,
     pub def: Arc<TableDef>,
+    /// What the stream did up to here is not applied to the copy: every snapshot must have it.
+    pub from: SourcePosition,
     pub cursor: Cursor,
     /// Ranges that an earlier run left open and nobody reads yet.
     pub left: Vec<Range>,
@@ -70,10 +72,10 @@ pub(super) struct Copying {
 pub(super) type Hold = Arc<dyn Send + Sync>;
 
 impl Copying {
-    fn new(copy_id: u64, def: Arc<TableDef>, cursor: Cursor, begun: CommitSeq) -> Copying {
+    fn new(copy_id: u64, def: Arc<TableDef>, from: SourcePosition, cursor: Cursor, begun: CommitSeq) -> Copying {
         let (left, holds) = (cursor.open.clone(), VecDeque::new());
         let whole = left.iter().any(|range| range.upto.is_none());
-        Copying { copy_id, def, cursor, left, whole, begun, newest: begun, holds }
+        Copying { copy_id, def, from, cursor, left, whole, begun, newest: begun, holds }
     }
 
     /// Lets go of what the chunks up to `published` needed.
@@ -161,13 +163,13 @@ impl Job {
         let published = self.engine.published_seq();
         let catalog = self.engine.catalog(published)?;
         let Some(entry) = catalog.copying(&self.name) else { return Ok(None) };
-        let TableState::Copying { copy_id, cursor, .. } = &entry.state else { return Ok(None) };
+        let TableState::Copying { copy_id, from, cursor } = &entry.state else { return Ok(None) };
         if entry.def.key.is_empty() {
             return Ok(None);
         }
         let cursor = Cursor::parse(cursor)?;
         tracing::info!(table = %self.name, rows = cursor.rows, "the initial copy goes on");
-        Ok(Some(Copying::new(*copy_id, entry.def.clone(), cursor, entry.created)))
+        Ok(Some(Copying::new(*copy_id, entry.def.clone(), from.clone(), cursor, entry.created)))
     }
 
     /// Keeps everything that is not yet in the buffer's durable part: taken before a snapshot.
@@ -190,7 +192,7 @@ impl Job {
             let again = self.read_schema(conn).await?;
             if without_counter(&again) == without_counter(&ddl) {
                 tracing::info!(table = %self.name, %from, key = def.key.len(), "the initial copy begins");
-                return Ok(Copying::new(copy_id, def, Cursor::default(), begun));
+                return Ok(Copying::new(copy_id, def, from, Cursor::default(), begun));
             }
             ddl = again;
         }

@@ -26,11 +26,17 @@ use super::snapshot::{Snapshot, SnapshotKind};
 /// chunk reads it again.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(30);
 
+/// How long a snapshot that has what the copy begins with is waited for, and how often it is looked for.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// What all readers of a table share.
 struct Reader {
     job: Arc<Job>,
     copying: Arc<Mutex<Copying>>,
     def: Arc<TableDef>,
+    /// See [`Copying::from`].
+    from: SourcePosition,
     server: UpstreamServer,
     kind: SnapshotKind,
     /// Rows of a range; `None`: the table is read in one piece.
@@ -56,13 +62,18 @@ impl Job {
         estimated_rows: u64,
         copying: &Arc<Mutex<Copying>>,
     ) -> Result<Option<SourcePosition>> {
-        let (options, def) = (&self.shared.options, copying.lock().await.def.clone());
+        let options = &self.shared.options;
+        let (def, from) = {
+            let copying = copying.lock().await;
+            (copying.def.clone(), copying.from.clone())
+        };
         let range_rows = has_key_order(&def).then_some(options.copy_chunk_rows.max(1));
         let large = range_rows.is_some_and(|rows| estimated_rows > 2 * rows as u64);
         let reader = Reader {
             job: self.clone(),
             copying: copying.clone(),
             def,
+            from,
             server: server.clone(),
             kind,
             range_rows,
@@ -160,9 +171,23 @@ impl Reader {
             }
             self.kind.close(connector, conn).await?;
         }
-        let hold = self.job.hold();
-        let snapshot = self.kind.open(&self.job.shared, conn, server, &self.job.name).await?;
-        Ok(Opened { snapshot, since: Instant::now(), hold })
+        let since = Instant::now();
+        loop {
+            let hold = self.job.hold();
+            let snapshot = self.kind.open(&self.job.shared, conn, server, &self.job.name).await?;
+            if snapshot.at.covers(&self.from) {
+                return Ok(Opened { snapshot, since: Instant::now(), hold });
+            }
+            // What is in the bin log is visible a moment later only, with semi-synchronous replication once a replica has it.
+            self.kind.close(connector, conn).await?;
+            if since.elapsed() > VISIBLE_WITHIN {
+                return Err(Error::Unavailable(format!(
+                    "what is in the bin log up to {} is not visible yet",
+                    self.from
+                )));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The next range that nobody reads, `None` if there is none.

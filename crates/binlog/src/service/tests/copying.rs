@@ -339,3 +339,28 @@ async fn a_table_is_altered_under_its_readers() {
     altered_under_its_readers(ServerKind::MariaDb).await;
     altered_under_its_readers(ServerKind::MySqlNew).await;
 }
+
+/// With semi-synchronous replication a transaction is in the bin log for as long as no replica has it, and nobody sees its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_waits_for_what_is_logged_and_not_visible_yet() {
+    let server = MariaDb::start(MariaDbOptions::default());
+    server.execute(
+        "CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY); INSERT INTO a.t VALUES (1), (2), (3); \
+         SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC; SET GLOBAL rpl_semi_sync_master_timeout = 3000; \
+         SET GLOBAL rpl_semi_sync_master_enabled = ON",
+    );
+    let client = server.client();
+    let deleted = tokio::task::spawn_blocking(move || client.batch_text("DELETE FROM a.t WHERE id = 2"));
+    let logged = async {
+        while !String::from_utf8_lossy(&server.batch_text("SHOW BINLOG EVENTS")).contains("DELETE FROM a.t") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, logged).await.expect("it comes into the bin log");
+    assert!(!deleted.is_finished() && server.batch_text("SELECT * FROM a.t") == b"1\n2\n3\n", "not visible yet");
+    let replica = Replica::start(&server, |_| {}).await;
+    replica.catch_up().await;
+    deleted.await.unwrap();
+    assert_eq!(replica.rows("a", "t").await, [[CellValue::Int(1)], [CellValue::Int(3)]]);
+    replica.stop().await;
+}
