@@ -57,7 +57,7 @@ impl Travel {
         }
         let tso = match self {
             Travel::Tso(tso) => tso,
-            _ => time_us.max(0).cast_unsigned() / 1000 << 18,
+            _ => (time_us.max(0).cast_unsigned() / 1000) << 18,
         };
         let position = SourcePosition { major: tso, minor: u64::MAX, token: format!("TSO {tso}"), commit_time_us: 0 };
         Ok(Freshness::At(match flavor {
