@@ -1,7 +1,7 @@
 //! TiDB's tables as they were at one TSO, copied before a feed is read from there on.
 //!
 //! A [`Snapshot`] is where the rows come from: a server over the MySQL protocol ([`server`]) or what Dumpling wrote
-//! ([`dumpling`]). The [`copier`] appends its chunks as control records; the tables become live together when all are read.
+//! ([`dumpling`]). The copier appends its chunks as control records; the tables become live together when all are read.
 //! [`CopiedFeed`] is a feed with such a copy before it. As the copy and the feed meet at one TSO, the feed is not read
 //! before the copy is done: its rows at or below the TSO are in the copied ones, all others come behind them.
 //!
