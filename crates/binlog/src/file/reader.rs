@@ -11,6 +11,8 @@ use super::directory::BinlogFile;
 use crate::mysql::compressed::MAX_EVENT;
 use crate::mysql::event::HEADER_LEN;
 
+/// Bytes before a file's first event.
+pub(super) const MAGIC_BYTES: u64 = 4;
 const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
 const MAGIC_ENCRYPTED: [u8; 4] = [0xfd, b'b', b'i', b'n'];
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{self, BinlogFile};
-use super::reader::{EventReader, Next};
+use super::reader::{EventReader, MAGIC_BYTES, Next};
 use crate::filter::TableFilter;
 use crate::mysql::decoder::{BinlogDecoder, DdlInterpreter, UnknownTables};
 use crate::mysql::group::{GrouperMode, TransactionGrouper};
@@ -229,6 +229,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn file(&mut self, file: &BinlogFile, last: bool) -> Result<()> {
+        if last {
+            self.wait_for_beginning(file)?;
+        }
+        if self.cancel.is_cancelled() {
+            return Ok(());
+        }
         let mut reader = EventReader::open(file, &self.progress.disk_bytes)?;
         self.grouper.begin_file(&file.name);
         let mut last = last;
@@ -251,6 +257,20 @@ impl Run<'_> {
                     return Err(Error::corrupt(place, "the file ends inside an event"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// In follow mode a new file may be found before anything was written into it.
+    fn wait_for_beginning(&self, file: &BinlogFile) -> Result<()> {
+        let io = |e| Error::io(format!("look at {}", file.path.display()), e);
+        while self.options.follow
+            && !file.compressed
+            && !self.cancel.is_cancelled()
+            && std::fs::metadata(&file.path).map_err(io)?.len() < MAGIC_BYTES
+            && directory::list(&self.options.dir)?.iter().all(|f| f.number <= file.number)
+        {
+            std::thread::sleep(POLL);
         }
         Ok(())
     }

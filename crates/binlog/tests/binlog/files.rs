@@ -93,15 +93,21 @@ async fn follows_a_growing_file_and_the_next_one() {
         }
         for n in 2..=5 {
             let name = format!("binlog.00000{n}");
-            std::fs::copy(data("mariadb-11.8.9").join(&name), dir.path().join(&name)).expect("copy");
+            let bytes = std::fs::read(data("mariadb-11.8.9").join(&name)).expect("read");
+            let mut file = std::fs::File::create(dir.path().join(&name)).expect("create");
+            // found before it has even its first four bytes
+            for piece in [&bytes[..2], &bytes[2..]] {
+                file.write_all(piece).expect("write");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
         }
         let head = source.head().await.expect("head");
         let mut read = buffer.read_position();
         read.wait_for(|p| p.as_ref().is_some_and(|p| p.covers(&head))).await.expect("reaches the head");
         cancel.cancel();
     };
-    let (streamed, ()) = tokio::join!(source.stream(None, buffer.clone(), cancel.clone()), writer);
-    streamed.expect("cancelled, not failed");
+    let streamed = async { source.stream(None, buffer.clone(), cancel.clone()).await.expect("cancelled, not failed") };
+    tokio::join!(streamed, writer);
     assert!(buffer.committed() == whole);
 }
 
