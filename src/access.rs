@@ -66,6 +66,12 @@ impl Access {
     /// # Errors
     /// Names the listener and what to configure.
     pub fn check(&self, mysql: SocketAddr, flight: SocketAddr, http: SocketAddr) -> Result<()> {
+        if !flight.ip().to_canonical().is_loopback() {
+            bail!(
+                "--flight-listen {flight} can be reached from other machines, and Flight SQL knows no users yet: it listens on \
+                 loopback addresses only, also with --insecure-listen"
+            );
+        }
         if self.insecure_listen {
             return Ok(());
         }
@@ -75,13 +81,11 @@ impl Access {
                  mysql-tls-cert/mysql-tls-key, or say --insecure-listen"
             );
         }
-        for (option, address) in [("--flight-listen", flight), ("--http-listen", http)] {
-            if !address.ip().is_loopback() {
-                bail!(
-                    "{option} {address} can be reached from other machines, and this listener knows no users yet: \
-                     listen on 127.0.0.1, or say --insecure-listen"
-                );
-            }
+        if !http.ip().is_loopback() {
+            bail!(
+                "--http-listen {http} can be reached from other machines, and this listener knows no users yet: listen on \
+                 127.0.0.1, or say --insecure-listen"
+            );
         }
         Ok(())
     }
@@ -134,7 +138,8 @@ mod tests {
         for (m, f, h) in [(everywhere, local, local), (local, everywhere, local), (local, local, everywhere)] {
             let message = open.check(m, f, h).unwrap_err().to_string();
             assert!(message.contains("0.0.0.0:1") && message.contains("--insecure-listen"), "{message}");
-            assert!(Access { insecure_listen: true, ..Access::default() }.check(m, f, h).is_ok());
+            let insecure = Access { insecure_listen: true, ..Access::default() };
+            assert_eq!(insecure.check(m, f, h).is_ok(), f == local, "Flight SQL stays on loopback");
         }
         let users = vec![user("name = 'bi'\npassword = 'secret'")];
         let only_users = Access { users, ..Access::default() };
