@@ -140,7 +140,8 @@ fn parse_address(address: &str) -> Result<(String, u16)> {
     }
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// `%XX` is a byte; `None` if one is broken, or what comes out is no UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -27,6 +27,7 @@ use super::rows::{TextCell, TextRows};
 use super::server::{definition, parse_tso};
 use super::{Chunk, ReadError, Snapshot, SnapshotTable};
 use crate::filter::TableFilter;
+use crate::service::url::percent_decode;
 use crate::ticdc::decoder::value;
 use crate::ticdc::zone::Zone;
 
@@ -330,23 +331,8 @@ impl Reader {
     }
 }
 
-/// A name as Dumpling writes it in files' names: some characters as `%XX`.
-fn file_name_part(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let (high, low) = (char::from(bytes.next()?).to_digit(16)?, char::from(bytes.next()?).to_digit(16)?);
-        out.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(out).ok()
-}
-
-/// `db.table`, each part as in files' names.
+/// `db.table`, each part as in files' names: some characters are `%XX`.
 fn table_name(text: &str) -> Option<TableName> {
     let (database, table) = text.split_once('.')?;
-    Some(TableName::new(file_name_part(database)?, file_name_part(table)?))
+    Some(TableName::new(percent_decode(database)?, percent_decode(table)?))
 }
