@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceState, SourceStatus, StoreEngine, TransactionDecoder};
+use tidelake_core::ports::{Buffer, Source, SourceState, SourceStatus, TransactionDecoder};
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -110,10 +110,6 @@ impl Source for FileSource {
         }
     }
 
-    async fn first_position(&self) -> Result<Option<SourcePosition>> {
-        Ok(None)
-    }
-
     async fn head(&self) -> Result<SourcePosition> {
         if self.options.follow {
             let files = directory::list(&self.options.dir)?;
@@ -133,14 +129,6 @@ impl Source for FileSource {
         }
     }
 
-    async fn copy_tables(&self, _: Arc<dyn StoreEngine>, _: Arc<dyn Buffer>, _: CancellationToken) -> Result<()> {
-        Ok(())
-    }
-
-    fn can_copy(&self) -> bool {
-        false
-    }
-
     fn copy_complete(&self) -> watch::Receiver<bool> {
         self.progress.complete.subscribe()
     }
@@ -158,10 +146,6 @@ impl Source for FileSource {
             bytes_total: Some(self.progress.total_bytes.load(Ordering::Relaxed)),
             lag_seconds: 0.0,
         }
-    }
-
-    fn copies(&self) -> Vec<CopyProgress> {
-        Vec::new()
     }
 }
 

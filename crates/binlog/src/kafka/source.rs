@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceState, SourceStatus, StoreEngine, TransactionDecoder};
+use tidelake_core::ports::{Buffer, Source, SourceState, SourceStatus, TransactionDecoder};
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -95,10 +95,6 @@ impl Source for KafkaSource {
         self.progress.run("kafka", &cancel, run).await
     }
 
-    async fn first_position(&self) -> Result<Option<SourcePosition>> {
-        Ok(None)
-    }
-
     /// The watermark that holds once everything is read that is in the topic now.
     async fn head(&self) -> Result<SourcePosition> {
         let ends = self.ends().await?;
@@ -118,14 +114,6 @@ impl Source for KafkaSource {
         }
     }
 
-    async fn copy_tables(&self, _: Arc<dyn StoreEngine>, _: Arc<dyn Buffer>, _: CancellationToken) -> Result<()> {
-        Ok(())
-    }
-
-    fn can_copy(&self) -> bool {
-        false
-    }
-
     fn copy_complete(&self) -> watch::Receiver<bool> {
         self.progress.complete()
     }
@@ -136,10 +124,6 @@ impl Source for KafkaSource {
 
     fn status(&self) -> SourceStatus {
         self.progress.status()
-    }
-
-    fn copies(&self) -> Vec<CopyProgress> {
-        Vec::new()
     }
 }
 

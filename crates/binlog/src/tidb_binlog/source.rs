@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use prost::Message;
-use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceState, SourceStatus, StoreEngine, TransactionDecoder};
+use tidelake_core::ports::{Buffer, Source, SourceState, SourceStatus, TransactionDecoder};
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -97,10 +97,6 @@ impl Source for DrainerSource {
             .await
     }
 
-    async fn first_position(&self) -> Result<Option<SourcePosition>> {
-        Ok(None)
-    }
-
     async fn head(&self) -> Result<SourcePosition> {
         if !self.options.follow {
             return self.progress.end().await;
@@ -120,14 +116,6 @@ impl Source for DrainerSource {
         Ok(FeedPlace::default().to_source())
     }
 
-    async fn copy_tables(&self, _: Arc<dyn StoreEngine>, _: Arc<dyn Buffer>, _: CancellationToken) -> Result<()> {
-        Ok(())
-    }
-
-    fn can_copy(&self) -> bool {
-        false
-    }
-
     fn copy_complete(&self) -> watch::Receiver<bool> {
         self.progress.complete()
     }
@@ -138,10 +126,6 @@ impl Source for DrainerSource {
 
     fn status(&self) -> SourceStatus {
         self.progress.status()
-    }
-
-    fn copies(&self) -> Vec<CopyProgress> {
-        Vec::new()
     }
 }
 

@@ -85,8 +85,10 @@ pub trait Source: Send + Sync {
     ) -> Result<()>;
 
     /// Where a stream that has never run begins, with all that later tells this upstream's history from another's;
-    /// `None`: at the source's own beginning.
-    async fn first_position(&self) -> Result<Option<SourcePosition>>;
+    /// `None`: at the source's own beginning, as the default says.
+    async fn first_position(&self) -> Result<Option<SourcePosition>> {
+        Ok(None)
+    }
 
     /// The upstream's newest position now. An error (not a wrong answer) if the upstream is seen to have another history
     /// than the one that is streamed.
@@ -100,16 +102,21 @@ pub trait Source: Send + Sync {
     }
 
     /// Copies every wanted table that the engine's catalog does not have live, and keeps doing so (new wishes,
-    /// restarts after DDL) until cancelled. Returns at once for sources without a catalog (files).
+    /// restarts after DDL) until cancelled. The default is that of sources without a catalog (files, feeds): it returns at once.
     async fn copy_tables(
         &self,
         engine: Arc<dyn StoreEngine>,
         buffer: Arc<dyn Buffer>,
         cancel: CancellationToken,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let _ = (engine, buffer, cancel);
+        Ok(())
+    }
 
     /// True if `copy_tables` copies (a table that stopped for a re-sync comes back by itself).
-    fn can_copy(&self) -> bool;
+    fn can_copy(&self) -> bool {
+        false
+    }
 
     /// True once every wanted table was found live, stopped or gone by `copy_tables` (files: always).
     fn copy_complete(&self) -> watch::Receiver<bool>;
@@ -121,5 +128,7 @@ pub trait Source: Send + Sync {
     fn status(&self) -> SourceStatus;
 
     /// Copies under way or done in this process.
-    fn copies(&self) -> Vec<CopyProgress>;
+    fn copies(&self) -> Vec<CopyProgress> {
+        Vec::new()
+    }
 }

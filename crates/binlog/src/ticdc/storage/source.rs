@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidelake_core::ports::{Buffer, CopyProgress, Source, SourceState, SourceStatus, StoreEngine, TransactionDecoder};
+use tidelake_core::ports::{Buffer, Source, SourceState, SourceStatus, TransactionDecoder};
 use tidelake_core::{Error, Result, SourcePosition};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -144,10 +144,6 @@ impl Source for StorageSource {
             .await
     }
 
-    async fn first_position(&self) -> Result<Option<SourcePosition>> {
-        Ok(None)
-    }
-
     async fn head(&self) -> Result<SourcePosition> {
         if !self.options.follow {
             return self.progress.end().await;
@@ -157,14 +153,6 @@ impl Source for StorageSource {
         let checkpoint = asked.map_err(|e| Error::Internal(format!("ask for the checkpoint: {e}")))??;
         let missing = || Error::Unavailable(format!("{} has no checkpoint yet", self.options.place));
         checkpoint.map(|tso| FeedPlace::at(tso).to_source()).ok_or_else(missing)
-    }
-
-    async fn copy_tables(&self, _: Arc<dyn StoreEngine>, _: Arc<dyn Buffer>, _: CancellationToken) -> Result<()> {
-        Ok(())
-    }
-
-    fn can_copy(&self) -> bool {
-        false
     }
 
     fn copy_complete(&self) -> watch::Receiver<bool> {
@@ -177,10 +165,6 @@ impl Source for StorageSource {
 
     fn status(&self) -> SourceStatus {
         self.progress.status()
-    }
-
-    fn copies(&self) -> Vec<CopyProgress> {
-        Vec::new()
     }
 }
 
