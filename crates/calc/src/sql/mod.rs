@@ -45,7 +45,7 @@ use async_trait::async_trait;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::prelude::SessionConfig;
 use tidelake_core::ports::{Latch, StoreEngine};
 use tidelake_core::types::text::ServerFlavor;
@@ -123,6 +123,8 @@ struct Room {
     state: SessionState,
     /// For plans that need little planning.
     simple: SessionState,
+    /// What all plans run in.
+    task: Arc<TaskContext>,
     sessions: running::Sessions,
 }
 
@@ -151,8 +153,8 @@ impl SqlEngine {
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
         let simple = simple::state(&state);
-        let sessions = running::Sessions::default();
-        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, simple, sessions }) }))
+        let (task, sessions) = (state.task_ctx(), running::Sessions::default());
+        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, simple, task, sessions }) }))
     }
 }
 

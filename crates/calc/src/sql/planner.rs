@@ -29,7 +29,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) snapshot: &'a Arc<Snapshot>,
     pub(crate) database: Option<&'a str>,
     pub(crate) context: &'a Arc<EvalContext>,
-    pub(crate) info: &'a info_schema::Source,
+    /// What information_schema tells of the session; costs more than a look-up of a key.
+    pub(crate) info: &'a dyn Fn() -> info_schema::Source,
     /// Tables that exist for this statement only.
     pub(crate) extra: &'a HashMap<String, Arc<dyn TableProvider>>,
 }
@@ -41,7 +42,7 @@ impl Scope<'_> {
         }
         let database = name.schema().or(self.database).ok_or_else(no_database)?;
         if database.eq_ignore_ascii_case("information_schema") {
-            let table = info_schema::table(name.table(), self.info, self.engine, &self.snapshot.catalog)?;
+            let table = info_schema::table(name.table(), &(self.info)(), self.engine, &self.snapshot.catalog)?;
             return table.ok_or_else(|| unknown_table(format!("information_schema.{}", name.table())));
         }
         let name = TableName::new(database, name.table());

@@ -23,7 +23,7 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
-use tidelake_core::ports::{ScanPlan, ScanRequest, ScanSplit, StoreEngine};
+use tidelake_core::ports::{PredicateOp, ScanPlan, ScanRequest, ScanSplit, StoreEngine};
 use tidelake_core::value::array_of;
 use tidelake_core::{ColumnId, TableDef};
 
@@ -46,6 +46,13 @@ impl ReplicaTable {
     pub(crate) fn new(engine: Arc<dyn StoreEngine>, snapshot: Arc<Snapshot>, def: Arc<TableDef>) -> ReplicaTable {
         let schema = sql_schema(&def);
         ReplicaTable { engine, snapshot, def, schema }
+    }
+
+    /// True if the filters say what each column of the key is equal to: then the engine looks the key up.
+    pub(crate) fn is_whole_key(&self, filters: &[Expr]) -> bool {
+        let found: Vec<_> = filters.iter().filter_map(|f| predicate_of(f, &self.def)).collect();
+        let named = |id: &ColumnId| found.iter().any(|p| p.column == *id && p.op == PredicateOp::Eq);
+        !self.def.key.is_empty() && self.def.key.iter().all(named)
     }
 }
 

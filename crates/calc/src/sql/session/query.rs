@@ -25,7 +25,7 @@ use crate::sql::lower::lower;
 use crate::sql::planner::Scope;
 use crate::sql::result::{client_schema, of_batch, rows, texts};
 use crate::sql::rewrite::{Names, Scene, rewrite};
-use crate::sql::simple::is_simple;
+use crate::sql::simple::{is_simple, look_up};
 use crate::sql::snapshot::Snapshot;
 use crate::sql::udf::EvalContext;
 
@@ -64,7 +64,7 @@ impl Session {
         let plan = if extra.is_empty() { self.limited(plan)? } else { plan };
         let physical = self.physical(&plan).await?;
         let schema = client_schema(plan.schema().as_arrow(), &names, self.variables.zone());
-        let batches = execute_stream(physical, self.room.state.task_ctx()).map_err(of_datafusion)?;
+        let batches = execute_stream(physical, Arc::clone(&self.room.task)).map_err(of_datafusion)?;
         Ok(SqlOutcome::Rows(rows(batches, schema, snapshot, self.text(), self.variables.zone(), stop)))
     }
 
@@ -80,8 +80,13 @@ impl Session {
     }
 
     async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let state = if is_simple(plan) { &self.room.simple } else { &self.room.state };
-        state.create_physical_plan(plan).await.map_err(of_datafusion)
+        if !is_simple(plan) {
+            return self.room.state.create_physical_plan(plan).await.map_err(of_datafusion);
+        }
+        match look_up(plan, &self.room.simple).await.map_err(of_datafusion)? {
+            Some(physical) => Ok(physical),
+            None => self.room.simple.create_physical_plan(plan).await.map_err(of_datafusion),
+        }
     }
 
     fn plan(
@@ -126,7 +131,7 @@ impl Session {
             snapshot,
             database: self.database.as_deref(),
             context: &context,
-            info: &self.source(),
+            info: &|| self.source(),
             extra,
         };
         let options = ParserOptions::new()
