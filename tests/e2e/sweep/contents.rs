@@ -19,7 +19,9 @@ const SETTLE: Duration = Duration::from_secs(60);
 const LOOKS: u32 = 4;
 
 const UPSTREAM: &str = "SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '', lock_wait_timeout = 1, \
-    max_statement_time = 10, innodb_lock_wait_timeout = 1, old_mode = '', foreign_key_checks = 0, character_set_results = utf8mb4";
+    innodb_lock_wait_timeout = 1, foreign_key_checks = 0, character_set_results = utf8mb4";
+const OF_MARIADB: &str = "SET max_statement_time = 10, old_mode = ''";
+const OF_MYSQL: &str = "SET max_execution_time = 10000";
 const HERE: &str = "SET tidelake_freshness = 'latest', tidelake_freshness_timeout = 60, time_zone = '+00:00'";
 
 const LIST: &str = "SELECT table_schema, table_name FROM information_schema.tables \
@@ -34,6 +36,7 @@ type Rows = Vec<Vec<Option<Vec<u8>>>>;
 /// Both sides of one upstream.
 pub struct Contents {
     runtime: Runtime,
+    mysql: bool,
     upstream: Conn,
     here: Conn,
     /// Where the binlog was when everything was last the same.
@@ -54,17 +57,21 @@ enum Look {
 impl Contents {
     pub fn open(upstream: &MariaDb, tidelake: &Tidelake) -> Contents {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let connect = |port: u16, setup: &'static str| {
+        let connect = |port: u16, setup: &'static [&'static str]| {
             let url = format!("mysql://root@127.0.0.1:{port}?prefer_socket=false");
             runtime.block_on(async move {
                 let mut conn = Conn::new(Opts::from_url(&url).expect("made here")).await?;
-                conn.query_drop(setup).await?;
+                for sql in setup {
+                    conn.query_drop(*sql).await?;
+                }
                 Ok::<Conn, mysql_async::Error>(conn)
             })
         };
-        let here = connect(tidelake.ports().mysql, HERE).unwrap_or_else(|e| panic!("connect to tidelake: {e}"));
-        let upstream = connect(upstream.port(), UPSTREAM).unwrap_or_else(|e| panic!("connect to the upstream: {e}"));
-        Contents { runtime, upstream, here, same_at: String::new() }
+        let mysql = upstream.kind().is_mysql();
+        let here = connect(tidelake.ports().mysql, &[HERE]).unwrap_or_else(|e| panic!("connect to tidelake: {e}"));
+        let setup: &[&str] = if mysql { &[UPSTREAM, OF_MYSQL] } else { &[UPSTREAM, OF_MARIADB] };
+        let upstream = connect(upstream.port(), setup).unwrap_or_else(|e| panic!("connect to the upstream: {e}"));
+        Contents { runtime, mysql, upstream, here, same_at: String::new() }
     }
 
     /// Runs a statement upstream; its rows, or the server's complaint.
@@ -97,6 +104,7 @@ impl Contents {
                     Look::Equal => report.equal(&name),
                     Look::Unreadable => report.busy += 1,
                     Look::Stopped(reason) => report.stopped(&name, place, &reason),
+                    Look::Different(_) if last && self.is_broken(&name) => report.busy += 1,
                     Look::Different(text) if last => {
                         all_same = false;
                         let definition = self.definition(&name);
@@ -149,7 +157,7 @@ impl Contents {
     }
 
     fn position(&mut self) -> Result<String, String> {
-        let rows = self.upstream("SHOW MASTER STATUS")?;
+        let rows = self.upstream(if self.mysql { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" })?;
         Ok(rows.into_iter().flatten().flatten().map(|cell| String::from_utf8_lossy(&cell).into_owned()).collect())
     }
 
@@ -167,6 +175,12 @@ impl Contents {
         wanted[1..].sort_unstable();
         found[1..].sort_unstable();
         if wanted == found { Look::Equal } else { Look::Different(describe(&wanted, &found)) }
+    }
+
+    /// True if the upstream itself finds that the table's files do not fit together: then nobody knows its rows.
+    fn is_broken(&mut self, (database, table): &(String, String)) -> bool {
+        let found = self.upstream(&format!("CHECK TABLE {}.{}", quoted(database), quoted(table))).unwrap_or_default();
+        found.iter().skip(1).any(|row| row.get(2).is_some_and(|kind| kind.as_deref() == Some(b"error")))
     }
 
     /// Its definition upstream, for whoever has to find out.

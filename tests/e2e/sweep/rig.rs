@@ -130,8 +130,8 @@ impl Rig {
                 let _ = self.sql(&format!("KILL {}", row[0]));
             }
         }
-        for row in self.sql("XA RECOVER FORMAT='SQL'").unwrap_or_default() {
-            let _ = self.sql(&format!("XA ROLLBACK {}", row[3]));
+        for xid in self.prepared() {
+            let _ = self.sql(&format!("XA ROLLBACK {xid}"));
         }
         // Names that only their own charset can write need the old way.
         for row in self.sql(DATABASES).unwrap_or_default() {
@@ -153,6 +153,20 @@ impl Rig {
             && self.upstream.client().try_batch_text("SELECT 1").is_ok()
             && suite.is_let_in(&self.relay)
             && self.tidelake.try_latest("SELECT 1").is_ok()
+    }
+
+    /// The names of XA transactions that a file left prepared, as SQL has them.
+    fn prepared(&self) -> Vec<String> {
+        if !self.upstream.kind().is_mysql() {
+            let rows = self.sql("XA RECOVER FORMAT='SQL'").unwrap_or_default();
+            return rows.into_iter().filter_map(|mut row| row.pop()).collect();
+        }
+        let rows = self.sql("XA RECOVER CONVERT XID").unwrap_or_default();
+        let of_row = |row: Vec<String>| {
+            let (digits, global) = (row[3].strip_prefix("0x")?.to_owned(), 2 * row[1].parse::<usize>().ok()?);
+            Some(format!("x'{}', x'{}', {}", digits.get(..global)?, digits.get(global..)?, row[0]))
+        };
+        rows.into_iter().filter_map(of_row).collect()
     }
 
     /// For whoever has to find out.

@@ -148,7 +148,7 @@ fn binary(literal: &Literal) -> Option<Vec<u8>> {
 }
 
 fn label_index(ty: &UpstreamType, label: &str) -> Option<usize> {
-    let label = label.trim_end_matches(' ');
+    let label = if ty.charset.as_deref() == Some("binary") { label } else { label.trim_end_matches(' ') };
     let exact = ty.labels.iter().position(|l| l == label);
     exact.or_else(|| ty.labels.iter().position(|l| l.to_lowercase() == label.to_lowercase()))
 }

@@ -247,7 +247,7 @@ fn labels(c: &mut Cursor<'_>, kind: TypeKind, spec: &mut ColumnSpec) -> Parsed<(
             }
             _ => c.string()?,
         };
-        labels.push(label.trim_end_matches(' ').to_owned());
+        labels.push(label);
         if !c.eat_punct(b',') {
             break;
         }

@@ -183,6 +183,9 @@ impl Resolver<'_> {
         if charset == "binary" {
             let literals = self.session.literals.as_deref().unwrap_or_default();
             ty.labels.iter_mut().for_each(|label| *label = bytes_of_label(label, literals));
+        } else {
+            // Labels that are bytes keep their spaces.
+            ty.labels.iter_mut().for_each(|label| label.truncate(label.trim_end_matches(' ').len()));
         }
         ty.charset = Some(charset);
         ty.collation = Some(collation);

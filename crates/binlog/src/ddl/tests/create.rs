@@ -62,6 +62,8 @@ fn every_type_and_synonym() {
         ("vector(3)", "vector(3)", "vector(3)"),
         ("enum('a','b''c','d\\\\e  ')", "enum('a','b''c','d\\\\e')", "enum('a','b''c','d\\\\e')"),
         ("set('x','y')", "set('x','y')", "set('x','y')"),
+        ("enum('a','a ') character set binary", "enum('a','a ')", "enum('a','a ')"),
+        ("set('a','a ') character set binary", "set('a','a ')", "set('a','a ')"),
         ("uuid", "uuid", "uuid"),
         ("inet4", "inet4", "inet4"),
         ("inet6", "inet6", "inet6"),

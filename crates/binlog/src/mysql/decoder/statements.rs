@@ -132,6 +132,10 @@ fn text_of(query: &QueryEvent<'_>) -> (String, bool) {
     let client = query.client.and_then(collation::charset);
     // swe7 has letters where the server writes quotes and brackets of its own: it reads the bytes, whatever they stand for
     let charset = client.filter(|c| *c != "swe7").and_then(Charset::named);
+    let other = client.is_some_and(|c| c != "binary" && !c.starts_with("utf8"));
+    if let Some(text) = printed_by_the_server(&query.sql).filter(|_| other) {
+        return (text.to_owned(), true);
+    }
     let mut scratch = String::new();
     match charset.map(|c| c.decode(&query.sql, &mut scratch).map(str::to_owned)) {
         Some(Ok(text)) => (text, false),
@@ -142,6 +146,13 @@ fn text_of(query: &QueryEvent<'_>) -> (String, bool) {
             (text.into_owned(), illegible)
         }
     }
+}
+
+/// The text of a CREATE TABLE as the server prints it: it logs CREATE TABLE ... SELECT and ... LIKE a temporary table so, in UTF-8 whatever
+/// the client's charset, which the event names all the same. `None` if that is no difference, or it cannot be one.
+fn printed_by_the_server(sql: &[u8]) -> Option<&str> {
+    let printed = sql.starts_with(b"CREATE ") && sql.windows(4).any(|bytes| bytes == b"(\n  ");
+    std::str::from_utf8(sql).ok().filter(|_| printed && !sql.is_ascii())
 }
 
 /// The tables of the catalog that a statement may change: the one it names at the place of its target and those below it
