@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::datasource::source_as_provider;
@@ -75,7 +76,11 @@ pub(crate) async fn look_up(plan: &LogicalPlan, state: &SessionState) -> Result<
     let columns: Option<Vec<_>> = projection.expr.iter().map(|e| place(column_of(e)?, schema)).collect();
     let (true, Some(equalities), Some(columns)) = (untouched, equalities, columns) else { return Ok(None) };
     let provider = source_as_provider(&scan.source)?;
-    let filters: Vec<Expr> = conditions.into_iter().cloned().collect();
+    // The engine is told constants of the columns' types.
+    let filter = |(at, value): &(usize, ScalarValue)| {
+        Expr::Column(Column::from_name(schema.field(*at).name())).eq(Expr::Literal(value.clone(), None))
+    };
+    let filters: Vec<Expr> = equalities.iter().map(filter).collect();
     if !provider.downcast_ref::<ReplicaTable>().is_some_and(|t| t.is_whole_key(&filters)) {
         return Ok(None);
     }
@@ -107,7 +112,17 @@ fn equality(condition: &Expr, schema: &DFSchema) -> Option<(usize, ScalarValue)>
         _ => return None,
     };
     let at = place(column, schema)?;
-    (!value.is_null() && value.data_type() == *schema.field(at).data_type()).then(|| (at, value.clone()))
+    Some((at, of_type(value, schema.field(at).data_type())?))
+}
+
+/// The constant as a value of a column's type: that of another type of integers too if it is one of the column's.
+fn of_type(value: &ScalarValue, ty: &DataType) -> Option<ScalarValue> {
+    let own = value.data_type();
+    if value.is_null() || own == *ty {
+        return (!value.is_null()).then(|| value.clone());
+    }
+    let cast = (own.is_integer() && ty.is_integer()).then(|| value.cast_to(ty).ok())??;
+    (cast.cast_to(&own).ok()? == *value).then_some(cast)
 }
 
 fn column_of(expr: &Expr) -> Option<&Column> {

@@ -1,5 +1,6 @@
 //! The SQL room over MemStore. `tests/answers.txt` is what a real MariaDB 10.11 answers (`tests/answers.sh`).
 
+mod look_ups;
 mod mended;
 mod travel;
 
