@@ -118,8 +118,9 @@ impl From<TableFilter> for LiveFilter {
     }
 }
 
+/// As spelled: where case tells names apart, `MYSQL` is a database like any other.
 fn is_system(database: &str) -> bool {
-    SYSTEM.iter().any(|s| database.eq_ignore_ascii_case(s))
+    SYSTEM.contains(&database)
 }
 
 impl Pattern {
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn last_matching_pattern_decides() {
         assert!(wants("", "shop", "orders"));
-        assert!(!wants("", "mysql", "user"));
+        assert!(!wants("", "mysql", "user") && wants("", "MYSQL", "user"));
         assert!(wants("shop.*,!shop.secret", "shop", "orders"));
         assert!(!wants("shop.*,!shop.secret", "shop", "secret"));
         assert!(!wants("shop.*,!shop.secret", "other", "orders"));

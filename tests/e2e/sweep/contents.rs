@@ -166,7 +166,10 @@ impl Contents {
         let Ok(mut wanted) = self.upstream(&sql) else { return Look::Unreadable };
         let mut found = match self.runtime.block_on(rows(&mut self.here, &sql)) {
             Ok(found) => found,
-            Err(error) if error.contains(": resync: ") || error.contains("still being copied") => {
+            // Its copy may have to wait for locks that the file's own session holds.
+            Err(error)
+                if [": resync: ", "still being copied", "for the copy of table"].iter().any(|t| error.contains(t)) =>
+            {
                 return Look::Coming(error);
             }
             Err(error) if error.contains(" is stopped at ") => return Look::Stopped(error),

@@ -57,7 +57,7 @@ pub(crate) async fn list_wanted(
     filter: &TableFilter,
 ) -> Result<Vec<ListedTable>> {
     const ASK: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES \
-        WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+        WHERE CAST(TABLE_SCHEMA AS BINARY) NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
         AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')";
     let rows: Vec<Row> = conn.query(ASK).await.map_err(|e| connector.error("list the tables", &e))?;
     let listed = rows.iter().filter_map(|row| {

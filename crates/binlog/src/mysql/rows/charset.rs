@@ -3,12 +3,13 @@
 //! The single-byte charsets convert by the server's own tables; Unicode's forms by own code; gbk, gb2312, gb18030, big5,
 //! cp932, sjis, ujis, eucjpms and euckr by `encoding_rs` (WHATWG's tables) and, where the server's differ, by the tables of
 //! `east_asian`. A byte that is no character in its charset becomes `?`, as the server prints it; but bytes that are not UTF-8 in
-//! a utf8 column are refused, because the server prints them raw, and so are surrogates in a ucs2 column. `filename` is refused. (One code of ujis and eucjpms, 8EA0, is
-//! two `?` in MySQL and one here.)
+//! a utf8 column are refused, because the server prints them raw, and so are surrogates in a ucs2 column. `filename` is refused.
 
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+
+use tidelake_core::types::text::ServerFlavor;
 
 use super::charset_tables::upper_half;
 use super::east_asian::{self, Run};
@@ -44,6 +45,8 @@ pub enum Charset {
         own: &'static [Run],
         /// How many bytes the first one says that a character has.
         length: fn(u8) -> usize,
+        /// A code without a character that counts as single bytes, each of them none.
+        split: Option<[u8; 2]>,
     },
 }
 
@@ -75,6 +78,17 @@ impl Charset {
                 Charset::Table(Arc::new(table))
             }
         })
+    }
+
+    /// The same where a server's kind makes a difference: 8EA0 of ujis and eucjpms is two `?` in MySQL, one elsewhere.
+    #[must_use]
+    pub fn of_server(name: &str, flavor: ServerFlavor) -> Option<Charset> {
+        let mut charset = Charset::named(name)?;
+        let japanese = ["ujis", "eucjpms"].iter().any(|n| name.eq_ignore_ascii_case(n));
+        if let Charset::EastAsian { split, .. } = &mut charset {
+            *split = (japanese && flavor == ServerFlavor::MySql).then_some([0x8e, 0xa0]);
+        }
+        Some(charset)
     }
 
     /// Converts `bytes`. Borrows them if they are UTF-8 already; otherwise the text is in `scratch`.
@@ -114,9 +128,9 @@ impl Charset {
                 [a, b, c, d] => char::from_u32(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or('?'),
                 _ => '?',
             })),
-            Charset::EastAsian { encoding, own, length } => {
+            Charset::EastAsian { encoding, own, length, split } => {
                 let (encoding, own, length) = (*encoding, *own, *length);
-                decode_east_asian(encoding, own, length, bytes, scratch);
+                decode_east_asian(encoding, own, length, *split, bytes, scratch);
             }
         }
         Ok(scratch)
@@ -124,7 +138,7 @@ impl Charset {
 }
 
 fn east_asian(name: &str, encoding: &'static Encoding, length: fn(u8) -> usize) -> Charset {
-    Charset::EastAsian { encoding, own: east_asian::runs(name), length }
+    Charset::EastAsian { encoding, own: east_asian::runs(name), length, split: None }
 }
 
 /// Bytes of a character of a charset whose characters have one or two.
@@ -136,13 +150,18 @@ fn decode_east_asian(
     encoding: &'static Encoding,
     own: &[Run],
     length: fn(u8) -> usize,
+    split: Option<[u8; 2]>,
     bytes: &[u8],
     out: &mut String,
 ) {
     let (mut at, mut plain) = (0, 0);
     while at < bytes.len() {
         let end = at.saturating_add(length(bytes[at])).min(bytes.len());
-        if let Some(c) = (bytes[at] >= 0x80).then(|| own_character(own, &bytes[at..end])).flatten() {
+        if split.is_some_and(|code| bytes[at..end] == code) {
+            decode_library(encoding, &bytes[plain..at], out);
+            out.push_str("??");
+            plain = end;
+        } else if let Some(c) = (bytes[at] >= 0x80).then(|| own_character(own, &bytes[at..end])).flatten() {
             decode_library(encoding, &bytes[plain..at], out);
             out.push(c);
             plain = end;

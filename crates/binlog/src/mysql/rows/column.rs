@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use arrow::datatypes::DataType;
 use tidelake_core::types::arrow::data_type;
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, TypeKind};
 
 use super::block::{Span, Values};
@@ -84,6 +85,7 @@ impl ColumnPlan {
         unsigned: Option<bool>,
         collation: Option<u16>,
         column: &ColumnDef,
+        flavor: ServerFlavor,
     ) -> Result<ColumnPlan, String> {
         let ty = &column.ty;
         let misfit = || format!("column {} is {:?} in the replica but {wire:?} in the bin log", column.name, ty.kind);
@@ -94,7 +96,7 @@ impl ColumnPlan {
         let code = number(wire, column).or_else(|| time(wire, column));
         let code = match code {
             Some(code) => code,
-            None => string(wire, collation, column)?.ok_or_else(misfit)?,
+            None => string(wire, collation, column, flavor)?.ok_or_else(misfit)?,
         };
         Ok(ColumnPlan { code, nullable: column.nullable })
     }
@@ -272,7 +274,12 @@ fn time(wire: WireType, column: &ColumnDef) -> Option<Code> {
 }
 
 /// `Ok(None)`: the types do not belong together.
-fn string(wire: WireType, collation: Option<u16>, column: &ColumnDef) -> Result<Option<Code>, String> {
+fn string(
+    wire: WireType,
+    collation: Option<u16>,
+    column: &ColumnDef,
+    flavor: ServerFlavor,
+) -> Result<Option<Code>, String> {
     use TypeKind as K;
     use WireType as W;
     let ty = &column.ty;
@@ -310,7 +317,7 @@ fn string(wire: WireType, collation: Option<u16>, column: &ColumnDef) -> Result<
     }
     if text {
         let name = logged.or(ty.charset.as_deref()).unwrap_or("utf8mb4");
-        let charset = Charset::named(name)
+        let charset = Charset::of_server(name, flavor)
             .ok_or_else(|| format!("column {} is in charset {name}, which is not known", column.name))?;
         return Ok(Some(Code::Text { len, charset, compressed }));
     }

@@ -58,9 +58,9 @@ impl TablePlan {
             ));
         }
         let wire = map.columns.iter().zip(&map.unsigned).zip(&map.collations);
-        let columns = wire
-            .zip(&def.columns)
-            .map(|(((wire, unsigned), collation), column)| ColumnPlan::new(*wire, *unsigned, *collation, column));
+        let columns = wire.zip(&def.columns).map(|(((wire, unsigned), collation), column)| {
+            ColumnPlan::new(*wire, *unsigned, *collation, column, flavor)
+        });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let shape = Shape::new(columns.iter().map(|c| (c.span(), c.nullable())), versioned, hashes);
         Ok(TablePlan { def: Arc::clone(def), columns, shape, versioned })

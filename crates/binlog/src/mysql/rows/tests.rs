@@ -101,6 +101,11 @@ fn charsets() {
     assert_eq!(text("ucs2", b"\0a\x04\x10"), Ok("aА".to_owned()));
     assert!(text("ucs2", b"\xdf\x84").is_err() && text("ucs2", b"\xd8\x34\xdd\x1e").is_err());
     assert!(Charset::named("filename").is_none());
+    let mut scratch = String::new();
+    for (flavor, expected) in [(ServerFlavor::MySql, "a??b"), (ServerFlavor::MariaDb, "a?b")] {
+        let charset = Charset::of_server("ujis", flavor).expect("known");
+        assert_eq!(charset.decode(b"a\x8e\xa0b", &mut scratch), Ok(expected));
+    }
     // where the server's tables are its own
     assert_eq!(text("sjis", b"a\x81\x60\x81\x61\x5c\xb1"), Ok("a〜‖\\ｱ".to_owned()));
     assert_eq!(text("ujis", b"\xa1\xc1\xf5\xa1\xf5\xa2\xb0\xa1\x8f\xa2\xb7"), Ok("〜\u{e000}\u{e001}亜~".to_owned()));

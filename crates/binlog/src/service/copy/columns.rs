@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{SchemaRef, i256};
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::types::{arrow as arrow_types, temporal};
 use tidelake_core::{ColumnDef, Error, Result, TableDef, TypeKind, UpstreamType};
 
@@ -30,9 +31,9 @@ impl RowBuilder {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a charset that is not known.
-    pub fn new(def: &TableDef) -> Result<RowBuilder> {
+    pub fn new(def: &TableDef, flavor: ServerFlavor) -> Result<RowBuilder> {
         let table = def.name.to_string();
-        let columns = def.columns.iter().map(|c| Column::new(&table, c)).collect::<Result<_>>()?;
+        let columns = def.columns.iter().map(|c| Column::new(&table, c, flavor)).collect::<Result<_>>()?;
         Ok(RowBuilder { schema: def.arrow_schema(), columns, rows: 0, bytes: 0, scratch: String::new() })
     }
 
@@ -84,12 +85,12 @@ struct Column {
 }
 
 impl Column {
-    fn new(table: &str, def: &ColumnDef) -> Result<Column> {
+    fn new(table: &str, def: &ColumnDef, flavor: ServerFlavor) -> Result<Column> {
         let name = format!("{table}.{}", def.name);
         let charset =
             if def.ty.is_text() || def.ty.kind == TypeKind::Json {
                 let charset = def.ty.charset.as_deref().unwrap_or("utf8mb4");
-                let known = Charset::named(charset);
+                let known = Charset::of_server(charset, flavor);
                 Some(known.ok_or_else(|| {
                     Error::Invalid(format!("column {name} is in charset {charset}, which is not known"))
                 })?)
@@ -246,7 +247,7 @@ mod tests {
     fn a_cell_of_another_type_is_an_error_that_names_the_column() {
         let columns = vec![ColumnDef::new(1, "id", UpstreamType::new(TypeKind::Int))];
         let def = TableDef::new(tidelake_core::TableName::new("d", "t"), columns, &["id"]);
-        let mut rows = RowBuilder::new(&def).unwrap();
+        let mut rows = RowBuilder::new(&def, ServerFlavor::MySql).unwrap();
         let error = rows.push([Some(&b"x"[..])].into_iter()).unwrap_err().to_string();
         assert!(error.contains("d.t.id"), "{error}");
     }

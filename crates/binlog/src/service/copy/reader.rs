@@ -230,7 +230,7 @@ impl Reader {
     async fn read_range(&self, conn: &mut Conn, snapshot: &Snapshot, range: &Range) -> Result<()> {
         let options = &self.job.shared.options;
         let mut result = conn.query_iter(range_sql(&self.def, range)?).await.map_err(|e| self.failed(&e))?;
-        let mut builder = RowBuilder::new(&self.def)?;
+        let mut builder = RowBuilder::new(&self.def, self.server.flavor)?;
         let mut last: Option<Row> = None;
         while let Some(row) = result.next().await.map_err(|e| self.failed(&e))? {
             // the row before is followed by another one, so it does not end the range

@@ -19,6 +19,7 @@ use std::time::Duration;
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 use tidelake_core::ports::{Buffer, Freshness, Latch, SnapshotLease, StoreEngine};
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{CommitSeq, Error, Result, SourcePosition, TableDef, TableEntry, TableName, TableState};
 
 use super::copy::snapshot::SnapshotKind;
@@ -123,6 +124,7 @@ struct Verifying<'a> {
 /// Both sides at one commit.
 struct AtOnce {
     conn: Conn,
+    flavor: ServerFlavor,
     kind: SnapshotKind,
     position: SourcePosition,
     lease: SnapshotLease,
@@ -183,7 +185,7 @@ impl Verifying<'_> {
             Some(TableEntry { state: TableState::Stopped { reason, .. }, .. }) => {
                 Err(format!("it is stopped: {reason}"))
             }
-            Some(entry) => Ok(AtOnce { conn, kind, position, lease, entry }),
+            Some(entry) => Ok(AtOnce { conn, flavor: server.flavor, kind, position, lease, entry }),
         })
     }
 
@@ -191,7 +193,7 @@ impl Verifying<'_> {
         let def = both.entry.def.clone();
         let (mut theirs, mut ours) = (Buckets::new(&def)?, Buckets::new(&def)?);
         tokio::try_join!(
-            self.upstream(&mut both.conn, &def, |batch| theirs.add(&batch)),
+            self.upstream(&mut both.conn, both.flavor, &def, |batch| theirs.add(&batch)),
             rows::of_replica(self.replica, &both.lease, &def, |batch| ours.add(&batch)),
         )?;
         let mut verdict = TableVerdict {
@@ -208,7 +210,7 @@ impl Verifying<'_> {
         verdict.differing_parts = differing.len() as u64;
         let looked_at = theirs.few_of(&ours, &differing);
         let mut collected = Collected::new(&def, looked_at)?;
-        self.upstream(&mut both.conn, &def, |batch| collected.add_upstream(&batch)).await?;
+        self.upstream(&mut both.conn, both.flavor, &def, |batch| collected.add_upstream(&batch)).await?;
         rows::of_replica(self.replica, &both.lease, &def, |batch| collected.add_replica(&batch)).await?;
         verdict.differences = collected.first();
         Ok(verdict)
@@ -217,11 +219,12 @@ impl Verifying<'_> {
     async fn upstream(
         &self,
         conn: &mut Conn,
+        flavor: ServerFlavor,
         def: &TableDef,
         each: impl FnMut(arrow::array::RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let limit = (self.shared.options.copy_chunk_rows, self.shared.options.copy_chunk_bytes);
-        rows::of_upstream(&self.shared.connector, conn, def, limit, each).await
+        rows::of_upstream(&self.shared.connector, conn, def, flavor, limit, each).await
     }
 
     /// Returns only if the lease cannot be renewed.

@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tidelake_core::ports::{ScanRequest, SnapshotLease};
+use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Result, TableDef};
 
 use super::super::connect::Connector;
@@ -21,11 +22,12 @@ pub(super) async fn of_upstream(
     connector: &Connector,
     conn: &mut Conn,
     def: &TableDef,
+    flavor: ServerFlavor,
     limit: (usize, usize),
     mut each: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let failed = |e: mysql_async::Error| connector.error(&format!("read {}", def.name), &e);
-    let mut builder = RowBuilder::new(def)?;
+    let mut builder = RowBuilder::new(def, flavor)?;
     let mut result = conn.query_iter(whole_sql(def)).await.map_err(failed)?;
     while let Some(row) = result.next().await.map_err(failed)? {
         builder.push(cells(&row))?;
