@@ -139,6 +139,7 @@ impl Contents {
             let Ok(wanted) = self.upstream(LIST).map(|rows| names(&rows)) else { return false };
             let here = match self.runtime.block_on(rows(&mut self.here, LIST)) {
                 Ok(rows) => names(&rows),
+                Err(error) if error.contains("for the copy of table") => return false,
                 Err(error) => {
                     report.refused(place, &error);
                     return false;

@@ -35,6 +35,7 @@ mod tests;
 mod types;
 mod udf;
 mod variables;
+mod workers;
 mod zone;
 
 use std::path::PathBuf;
@@ -80,6 +81,8 @@ pub struct SqlOptions {
     pub lease_ttl: Duration,
     /// Parallelism of a statement.
     pub target_partitions: usize,
+    /// Threads that run queries, apart from the process's others; 0: those that ask.
+    pub threads: usize,
 }
 
 impl SqlOptions {
@@ -102,6 +105,7 @@ impl SqlOptions {
             freshness_timeout: Duration::from_secs(60),
             lease_ttl: Duration::from_secs(30),
             target_partitions: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         }
     }
 }
@@ -125,6 +129,8 @@ struct Room {
     simple: SessionState,
     /// What all plans run in.
     task: Arc<TaskContext>,
+    /// Where they run.
+    workers: workers::Workers,
     sessions: running::Sessions,
 }
 
@@ -154,7 +160,9 @@ impl SqlEngine {
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
         let simple = simple::state(&state);
         let (task, sessions) = (state.task_ctx(), running::Sessions::default());
-        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, simple, task, sessions }) }))
+        let started = workers::Workers::start(options.threads);
+        let workers = started.map_err(|e| SqlError::new(1135, "HY000", format!("start the queries' threads: {e}")))?;
+        Ok(Arc::new(SqlEngine { room: Arc::new(Room { options, state, simple, task, workers, sessions }) }))
     }
 }
 

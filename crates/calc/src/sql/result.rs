@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use datafusion::execution::SendableRecordBatchStream;
-use futures::{StreamExt, stream};
+use datafusion::common::DataFusionError;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tidelake_core::types::text::TextContext;
 
 use super::error::of_datafusion;
@@ -58,7 +59,7 @@ fn spelled(field: &Field, aliases: &HashMap<String, String>) -> String {
 
 /// Streams a plan's rows to the client; the snapshot lives as long as the stream.
 pub(crate) fn rows(
-    batches: SendableRecordBatchStream,
+    batches: BoxStream<'static, Result<RecordBatch, DataFusionError>>,
     schema: SchemaRef,
     snapshot: Arc<Snapshot>,
     text: TextContext,

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -28,6 +28,7 @@ use crate::sql::rewrite::{Names, Scene, rewrite};
 use crate::sql::simple::{is_simple, look_up};
 use crate::sql::snapshot::Snapshot;
 use crate::sql::udf::EvalContext;
+use crate::sql::workers;
 
 type Extra = HashMap<String, Arc<dyn TableProvider>>;
 
@@ -62,9 +63,13 @@ impl Session {
         let Planned { plan, names } = self.plan(lexed, parameters.or(Some(&[])), &snapshot, extra)?;
         let stop = self.running.begin(self.variables.statement_time())?;
         let plan = if extra.is_empty() { self.limited(plan)? } else { plan };
-        let physical = self.physical(&plan).await?;
         let schema = client_schema(plan.schema().as_arrow(), &names, self.variables.zone());
-        let batches = execute_stream(physical, Arc::clone(&self.room.task)).map_err(of_datafusion)?;
+        let task = Arc::clone(&self.room.task);
+        let batches = match self.look_up(&plan).await? {
+            Some(physical) => workers::here(physical, task),
+            None => self.room.workers.run(self.physical(&plan).await?, task),
+        };
+        let batches = batches.map_err(of_datafusion)?;
         Ok(SqlOutcome::Rows(rows(batches, schema, snapshot, self.text(), self.variables.zone(), stop)))
     }
 
@@ -79,14 +84,14 @@ impl Session {
         }
     }
 
+    /// The plan of a look-up of a key; `None` for others.
+    async fn look_up(&self, plan: &LogicalPlan) -> Result<Option<Arc<dyn ExecutionPlan>>, SqlError> {
+        look_up(plan, &self.room.simple).await.map_err(of_datafusion)
+    }
+
     async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        if !is_simple(plan) {
-            return self.room.state.create_physical_plan(plan).await.map_err(of_datafusion);
-        }
-        match look_up(plan, &self.room.simple).await.map_err(of_datafusion)? {
-            Some(physical) => Ok(physical),
-            None => self.room.simple.create_physical_plan(plan).await.map_err(of_datafusion),
-        }
+        let state = if is_simple(plan) { &self.room.simple } else { &self.room.state };
+        state.create_physical_plan(plan).await.map_err(of_datafusion)
     }
 
     fn plan(
@@ -173,7 +178,10 @@ impl Session {
         let (rest, snapshot) = self.travelled(lexed).await?;
         let lexed = rest.as_ref().unwrap_or(lexed);
         let planned = self.plan(lexed, parameters.or(Some(&[])), &snapshot, &HashMap::new())?;
-        let physical = self.physical(&planned.plan).await?;
+        let physical = match self.look_up(&planned.plan).await? {
+            Some(physical) => physical,
+            None => self.physical(&planned.plan).await?,
+        };
         let text = displayable(physical.as_ref()).indent(false).to_string();
         let lines: Vec<Vec<Option<String>>> = text.lines().map(|l| vec![Some(l.to_owned())]).collect();
         Ok(SqlOutcome::Rows(of_batch(texts(&["EXPLAIN"], &lines), self.text())))
