@@ -9,6 +9,8 @@ use anyhow::Result;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::processes::args::{EngineArgs, QueryArgs, WriterArgs};
+
 /// A columnar replica of TiDB, MySQL and MariaDB: seconds-fresh, whole transactions over all tables.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
@@ -25,6 +27,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Replicate a database and serve queries on it
     Run(RunArgs),
+    /// Be the engine for a writer and readers in other processes; or look into an engine (stats)
+    Engine(EngineArgs),
+    /// Replicate a database into an engine in another process
+    Writer(WriterArgs),
+    /// Serve SQL over an engine in another process
+    Query(QueryArgs),
     /// Show what a running tidelake is doing
     Status(StatusArgs),
     /// Show or change how often the Magic Writer publishes, while it runs
@@ -37,9 +45,6 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run SQL on a running tidelake
     Sql(SqlArgs),
-    /// Look into the Magic Engine
-    #[command(subcommand)]
-    Engine(EngineCommand),
     /// Check every file of the Magic Engine in a data directory that no tidelake uses
     Scrub(ScrubArgs),
     /// Check an upstream server's settings and privileges
@@ -55,13 +60,18 @@ impl Command {
         match self {
             Command::Demo(args) => crate::demo::demo(args),
             Command::Run(args) => crate::run::run(args),
+            Command::Engine(args) => match args.command {
+                Some(command) => crate::engine::engine(&command),
+                None => crate::processes::engine::engine(args.serve),
+            },
+            Command::Writer(args) => crate::processes::writer::writer(args),
+            Command::Query(args) => crate::processes::query::query(args),
             Command::Status(args) => crate::status::print(&args),
             Command::Interval(args) => crate::client::interval(&args),
             Command::Tables(args) => crate::tables::tables(&args),
             Command::Resync(args) => crate::tables::resync(&args),
             Command::Verify(args) => crate::verify::verify(&args),
             Command::Sql(args) => crate::sql::sql(args),
-            Command::Engine(command) => crate::engine::engine(&command),
             Command::Scrub(args) => crate::engine::scrub(&args),
             Command::Doctor(args) => crate::doctor::doctor(args),
         }
@@ -378,7 +388,8 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// A number with a unit.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| format!("{e}; give a number with a unit, e.g. 20ms, 1s, 1m"))
 }
 

@@ -102,36 +102,38 @@ pub enum SourceSettings {
 /// The file: the same names as the options.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct FileConfig {
-    source: Option<String>,
-    copy_from: Option<String>,
-    tables: Option<String>,
-    follow: Option<bool>,
-    copy_chunk_rows: Option<usize>,
-    copy_threads: Option<usize>,
-    server_id: Option<u32>,
-    data_dir: Option<PathBuf>,
-    mysql_listen: Option<SocketAddr>,
-    flight_listen: Option<SocketAddr>,
-    http_listen: Option<SocketAddr>,
-    ports_file: Option<PathBuf>,
-    interval: Option<String>,
-    buffer_limit: Option<ByteSize>,
-    memtable_limit: Option<ByteSize>,
-    engine_storage: Option<String>,
-    engine_cache: Option<ByteSize>,
-    flush_interval: Option<String>,
-    retention: Option<String>,
-    query_memory: Option<ByteSize>,
+pub(crate) struct FileConfig {
+    pub(crate) engine: Option<String>,
+    pub(crate) magic_listen: Option<SocketAddr>,
+    pub(crate) source: Option<String>,
+    pub(crate) copy_from: Option<String>,
+    pub(crate) tables: Option<String>,
+    pub(crate) follow: Option<bool>,
+    pub(crate) copy_chunk_rows: Option<usize>,
+    pub(crate) copy_threads: Option<usize>,
+    pub(crate) server_id: Option<u32>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) mysql_listen: Option<SocketAddr>,
+    pub(crate) flight_listen: Option<SocketAddr>,
+    pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) ports_file: Option<PathBuf>,
+    pub(crate) interval: Option<String>,
+    pub(crate) buffer_limit: Option<ByteSize>,
+    pub(crate) memtable_limit: Option<ByteSize>,
+    pub(crate) engine_storage: Option<String>,
+    pub(crate) engine_cache: Option<ByteSize>,
+    pub(crate) flush_interval: Option<String>,
+    pub(crate) retention: Option<String>,
+    pub(crate) query_memory: Option<ByteSize>,
     #[serde(default)]
-    users: Vec<UserConfig>,
-    mysql_tls_cert: Option<PathBuf>,
-    mysql_tls_key: Option<PathBuf>,
-    insecure_listen: Option<bool>,
-    freshness: Option<FreshnessArg>,
-    time_zone: Option<String>,
-    log_format: Option<LogFormat>,
-    log: Option<String>,
+    pub(crate) users: Vec<UserConfig>,
+    pub(crate) mysql_tls_cert: Option<PathBuf>,
+    pub(crate) mysql_tls_key: Option<PathBuf>,
+    pub(crate) insecure_listen: Option<bool>,
+    pub(crate) freshness: Option<FreshnessArg>,
+    pub(crate) time_zone: Option<String>,
+    pub(crate) log_format: Option<LogFormat>,
+    pub(crate) log: Option<String>,
 }
 
 impl Settings {
@@ -256,13 +258,18 @@ pub fn check_interval(interval: Duration) -> Result<()> {
     Ok(())
 }
 
-fn read_file(path: Option<&Path>) -> Result<FileConfig> {
+/// The configuration file, or nothing.
+///
+/// # Errors
+/// A file that cannot be read, or has unknown keys.
+pub(crate) fn read_file(path: Option<&Path>) -> Result<FileConfig> {
     let Some(path) = path else { return Ok(FileConfig::default()) };
     let text = std::fs::read_to_string(path).with_context(|| format!("read configuration file {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
 }
 
-fn duration(name: &str, given: Option<Duration>, file: Option<&str>, default: Duration) -> Result<Duration> {
+/// Out of option, file and default.
+pub(crate) fn duration(name: &str, given: Option<Duration>, file: Option<&str>, default: Duration) -> Result<Duration> {
     match (given, file) {
         (Some(d), _) => Ok(d),
         (None, Some(text)) => {
@@ -272,7 +279,8 @@ fn duration(name: &str, given: Option<Duration>, file: Option<&str>, default: Du
     }
 }
 
-fn size(name: &str, given: Option<ByteSize>, default: ByteSize) -> Result<u64> {
+/// Bytes out of option or file, and default.
+pub(crate) fn size(name: &str, given: Option<ByteSize>, default: ByteSize) -> Result<u64> {
     let bytes = given.unwrap_or(default).as_u64();
     if bytes < 1 << 20 {
         bail!("{name} is {bytes} bytes: it must be at least 1MiB");

@@ -8,6 +8,8 @@
 //! DIR/buffer/         Data Buffer
 //! DIR/engine/         Magic Engine
 //! DIR/latch/          Latch Service (writer epochs)
+//! DIR/writer/         of `tidelake engine`: whose rows the engine has
+//! DIR/lineage.json    of `tidelake writer`: whose seqs its buffer counts
 //! DIR/feed/           events of TiDB's feeds that wait for a watermark; emptied at start
 //! DIR/spill/          sorts and joins that outgrow their memory; emptied at start
 //! ```
@@ -66,7 +68,8 @@ impl DataDir {
 
     /// True if streaming from the source was begun before: there is a replica to serve.
     pub fn begun(root: &Path) -> bool {
-        root.join("stream-start.json").exists()
+        // A writer that took over began where the engine was.
+        root.join("stream-start.json").exists() || root.join("lineage.json").exists()
     }
 
     /// Data Buffer.
@@ -82,6 +85,16 @@ impl DataDir {
     /// Latch Service.
     pub fn latch(&self) -> PathBuf {
         self.root.join("latch")
+    }
+
+    /// What an engine's process knows of its writer.
+    pub fn writer(&self) -> PathBuf {
+        self.root.join("writer")
+    }
+
+    /// Whose seqs a writer's buffer counts.
+    pub fn lineage(&self) -> PathBuf {
+        self.root.join("lineage.json")
     }
 
     /// Events of a feed that wait for their watermark.

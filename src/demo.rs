@@ -81,7 +81,7 @@ async fn replay(pipeline: &Arc<Pipeline>) -> Result<()> {
         }
         let source = pipeline.source.status();
         let (head, published) = (*pipeline.buffer.head().borrow(), pipeline.engine.published_seq());
-        let writer = pipeline.writer.status();
+        let writer = pipeline.writer().status();
         let (seconds, rows) = (begun.elapsed().as_secs_f64(), writer.rows);
         let applied = if head.0 == 0 { 0.0 } else { published.0 as f64 / head.0 as f64 };
         bar.set_position((source.bytes_read as f64 * applied) as u64);

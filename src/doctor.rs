@@ -7,7 +7,7 @@ use tidelake_binlog::service::{self, Preflight, ServiceOptions, UpstreamServer};
 use crate::cli::DoctorArgs;
 use crate::config::{Settings, SourceSettings};
 use crate::data_dir::DataDir;
-use crate::pipeline::service_options;
+use crate::where_from::service_options;
 
 /// `tidelake doctor`.
 ///

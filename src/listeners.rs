@@ -35,13 +35,16 @@ pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Add
     let cancel = pipeline.listener_token();
     let metrics = http::install_metrics()?;
     let options = settings.access.wire_options()?;
-    let wire = WireServer::bind(settings.mysql_listen, pipeline.sql.clone(), options, cancel.clone())
+    let serving = pipeline.serving.as_ref().context("this process serves no readers")?;
+    let wire = WireServer::bind(settings.mysql_listen, serving.sql.clone(), options, cancel.clone())
         .await
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
-    let flight = FlightServer::bind(settings.flight_listen, pipeline.sql.clone(), cancel.clone())
+    let magic = Some(serving.magic_api.clone());
+    let flight = FlightServer::bind(settings.flight_listen, serving.sql.clone(), magic, cancel.clone())
         .await
         .context("--flight-listen")?;
-    let (http, http_task) = http::serve(settings.http_listen, pipeline.clone(), metrics, cancel).await?;
+    let (http, http_task) =
+        http::serve(settings.http_listen, http::of_pipeline(pipeline.clone(), metrics), cancel).await?;
     let (users, tls) = (!settings.access.users.is_empty(), settings.access.tls_cert.is_some());
     let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http, users, tls };
     pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
@@ -49,18 +52,19 @@ pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Add
         .add_task("Flight listener", tokio::spawn(async move { flight.finished().await.context("Flight listener") }));
     pipeline.add_task("HTTP listener", tokio::spawn(async move { http_task.await.context("HTTP listener") }));
     if let Some(file) = &settings.ports_file {
-        write_ports(file, &addresses)?;
+        let Addresses { mysql, flight, http, .. } = &addresses;
+        write_ports(file, &[("mysql", mysql), ("flight", flight), ("http", http)])?;
     }
     Ok(addresses)
 }
 
 /// Written beside and renamed, so whoever waits for the file reads it whole.
-fn write_ports(file: &Path, addresses: &Addresses) -> Result<()> {
-    let ports = serde_json::json!({
-        "mysql": addresses.mysql.port(),
-        "flight": addresses.flight.port(),
-        "http": addresses.http.port(),
-    });
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_ports(file: &Path, addresses: &[(&str, &SocketAddr)]) -> Result<()> {
+    let ports = addresses.iter().map(|(name, address)| ((*name).to_owned(), address.port().into()));
+    let ports = serde_json::Value::Object(ports.collect());
     let draft = file.with_extension("new");
     std::fs::write(&draft, ports.to_string()).with_context(|| format!("write {}", draft.display()))?;
     std::fs::rename(&draft, file).with_context(|| format!("write ports file {}", file.display()))

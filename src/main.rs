@@ -15,6 +15,7 @@ mod listeners;
 mod logging;
 mod pipeline;
 mod probe;
+mod processes;
 mod progress;
 mod run;
 mod shutdown;
@@ -23,6 +24,7 @@ mod status;
 mod tables;
 mod upstream;
 mod verify;
+mod where_from;
 mod wishes;
 
 use std::process::ExitCode;

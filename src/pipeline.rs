@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
-use tidelake_binlog::file::{FileSource, FileSourceOptions};
-use tidelake_binlog::filter::TableFilter;
-use tidelake_binlog::service::{ReplicaParts, ServiceOptions, ServiceSource, UpstreamServer};
+use tidelake_api::Magic;
+use tidelake_binlog::service::{ReplicaParts, ServiceSource, UpstreamServer};
 use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
 use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
-use tidelake_core::{CommitSeq, TableName};
+use tidelake_core::{CommitSeq, TableName, WriterEpoch};
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{LatchOptions, LocalLatch};
 use tidelake_writer::{MagicWriter, WriterHandle, WriterOptions, WriterParts};
@@ -21,13 +20,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::FreshnessArg;
-use crate::config::{Settings, SourceSettings};
+use crate::config::Settings;
 use crate::data_dir::DataDir;
-use crate::feed;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
 use crate::upstream::Upstream;
 use crate::verify::Verifier;
+use crate::where_from::{address, filter, open_source, source_kind};
 use crate::wishes::{Kept, Wishes};
 
 /// A started pipeline.
@@ -42,20 +41,48 @@ pub struct Pipeline {
     pub verifier: Option<Arc<Verifier>>,
     /// Data Buffer.
     pub buffer: Arc<dyn Buffer>,
-    /// Magic Engine.
+    /// The engine, in this process or elsewhere.
     pub engine: Arc<dyn StoreEngine>,
-    /// The same, for its own figures.
-    pub magic: Arc<MagicEngine>,
-    /// Magic Writer.
-    pub writer: WriterHandle,
-    /// Latch Service.
-    pub latch: Arc<LocalLatch>,
-    /// SQL sessions.
-    pub sql: Arc<dyn SqlService>,
+    /// What serves readers; `None`: they read in other processes.
+    pub serving: Option<Serving>,
+    /// The Magic Writer. One that writes to an engine elsewhere begins anew when that was away.
+    writer: Mutex<WriterHandle>,
     addresses: OnceLock<Addresses>,
     tasks: Mutex<Vec<Task>>,
     ready_at: CommitSeq,
     cancel: CancellationToken,
+}
+
+/// Engine and latch of this process, and what readers reach them by.
+pub struct Serving {
+    /// The engine, for its own figures.
+    pub magic: Arc<MagicEngine>,
+    /// Latch Service.
+    pub latch: Arc<LocalLatch>,
+    /// The Magic API, for readers elsewhere.
+    pub magic_api: Arc<Magic>,
+    /// SQL sessions.
+    pub sql: Arc<dyn SqlService>,
+}
+
+/// What a pipeline is made of.
+pub struct Parts {
+    /// Where from.
+    pub source: Arc<dyn Source>,
+    /// The same once more, if it is a server.
+    pub service: Option<Arc<ServiceSource>>,
+    /// Tables changed while an earlier process ran.
+    pub kept: Kept,
+    /// Data Buffer.
+    pub buffer: Arc<dyn Buffer>,
+    /// The engine.
+    pub engine: Arc<dyn StoreEngine>,
+    /// Latch of that engine.
+    pub latch: Arc<dyn Latch>,
+    /// What serves readers.
+    pub serving: Option<Serving>,
+    /// Magic Writer.
+    pub writer: WriterHandle,
 }
 
 /// A part that runs until cancelled; its name is for messages.
@@ -94,38 +121,55 @@ impl Pipeline {
         let probe = Arc::new(PipelineProbe::new(source.clone(), buffer.clone()));
         let options = LatchOptions { retention: settings.retention, ..LatchOptions::new(dir.latch(), ready_at) };
         let latch = LocalLatch::open(options, engine.clone(), probe.clone()).context("open the Latch Service")?;
-        let writer = start_writer(settings, &source, &buffer, &engine, &*latch, cancel.child_token()).await?;
+        let epoch = latch.grant_writer().context("grant a writer epoch")?;
+        let parts = writer_parts(settings, &source, &buffer, &engine, epoch, cancel.child_token());
+        let writer = MagicWriter::start(parts).await.context("start the Magic Writer")?;
         probe.wake(writer.clone());
-        let parts = ReplicaParts { engine: engine.clone(), buffer: buffer.clone(), latch: latch.clone() };
         let sql = SqlEngine::new(sql_options(settings, &dir, upstream.as_ref(), engine.clone(), latch.clone())?)?;
-        let verifier = service.as_ref().map(|service| Verifier::new(service.clone(), parts, cancel.child_token()));
+        let about = upstream.as_ref().map(serde_json::to_value).transpose()?;
+        let magic_api = Magic::for_readers(engine.clone(), latch.clone(), about);
+        let serving = Some(Serving { magic, latch: latch.clone(), magic_api, sql });
+        let parts = Parts { source, service, kept, buffer, engine, latch, serving, writer };
+        let pipeline = Pipeline::of(parts, settings, &dir, cancel)?;
+        pipeline.start_stream(&dir).await?;
+        pipeline.start_copies();
+        let addresses = listen(settings, &pipeline).await?;
+        let _ = pipeline.addresses.set(addresses);
+        Ok(pipeline)
+    }
+
+    /// Puts the parts together; nothing is read from the source yet.
+    ///
+    /// # Errors
+    /// A pattern of tables that cannot be read.
+    pub fn of(parts: Parts, settings: &Settings, dir: &DataDir, cancel: CancellationToken) -> Result<Arc<Pipeline>> {
+        let Parts { source, service, kept, buffer, engine, latch, serving, writer } = parts;
+        let replica = ReplicaParts { engine: engine.clone(), buffer: buffer.clone(), latch };
+        let verifier = service.as_ref().map(|service| Verifier::new(service.clone(), replica, cancel.child_token()));
         let wishes = service
-            .map(|service| anyhow::Ok(Wishes::start(&dir, filter(settings)?, kept, service, cancel.child_token())))
+            .map(|service| anyhow::Ok(Wishes::start(dir, filter(settings)?, kept, service, cancel.child_token())))
             .transpose()?;
-        let pipeline = Arc::new(Pipeline {
+        Ok(Arc::new(Pipeline {
+            ready_at: *buffer.head().borrow(),
             source,
             tables: settings.tables.clone().unwrap_or_default(),
             wishes,
             verifier,
             buffer,
             engine,
-            magic,
-            writer,
-            latch,
-            sql,
+            serving,
+            writer: Mutex::new(writer),
             addresses: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
-            ready_at,
             cancel,
-        });
-        pipeline.clone().start_source(&dir).await?;
-        let addresses = listen(settings, &pipeline).await?;
-        let _ = pipeline.addresses.set(addresses);
-        Ok(pipeline)
+        }))
     }
 
     /// Streaming starts at a position that was fixed before any copy begins, so no change falls between the two.
-    async fn start_source(self: Arc<Self>, dir: &DataDir) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the position cannot be had or kept.
+    pub async fn start_stream(&self, dir: &DataDir) -> Result<()> {
         let after = match self.last_position() {
             Some(position) => Some(position),
             None => dir.stream_start(|| self.first_position()).await?,
@@ -133,13 +177,16 @@ impl Pipeline {
         let (source, buffer, cancel) = (self.source.clone(), self.buffer.clone(), self.cancel.child_token());
         let stream =
             tokio::spawn(async move { source.stream(after, buffer, cancel).await.context("read the bin log") });
+        self.add_task("source", stream);
+        Ok(())
+    }
+
+    fn start_copies(&self) {
         let (source, buffer, engine) = (self.source.clone(), self.buffer.clone(), self.engine.clone());
         let cancel = self.cancel.child_token();
         let copies =
             tokio::spawn(async move { source.copy_tables(engine, buffer, cancel).await.context("copy tables") });
-        self.add_task("source", stream);
         self.add_task("initial copy", copies);
-        Ok(())
     }
 
     /// Where the stream goes on: the newest position that is safe in buffer or engine.
@@ -151,6 +198,16 @@ impl Pipeline {
 
     async fn first_position(&self) -> Result<Option<tidelake_core::SourcePosition>> {
         self.source.first_position().await.context("read the upstream's position")
+    }
+
+    /// The writer that runs, or ran last.
+    pub fn writer(&self) -> WriterHandle {
+        self.writer.lock().clone()
+    }
+
+    /// Another one took its place.
+    pub fn set_writer(&self, writer: WriterHandle) {
+        *self.writer.lock() = writer;
     }
 
     /// Adds a part to be watched.
@@ -202,7 +259,7 @@ impl Pipeline {
                 Err(_) => tracing::warn!(part = task.name, "did not end in 20 s; leaving it"),
             }
         }
-        self.writer.join().await.context("end the Magic Writer")
+        self.writer().join().await.context("end the Magic Writer")
     }
 
     /// Why the pipeline can do no more, if so.
@@ -211,7 +268,8 @@ impl Pipeline {
         if source.state == SourceState::Failed {
             return Some(format!("the source failed: {}", source.reason));
         }
-        self.writer.failure()
+        // Who writes to an engine elsewhere tries again by itself.
+        self.serving.as_ref().and_then(|_| self.writer().failure())
     }
 
     /// Why readers must wait, if so: after a restart nobody may see an older state than one already served
@@ -236,7 +294,7 @@ impl Pipeline {
     /// # Errors
     /// If it is out of range.
     pub fn set_interval(&self, interval: Duration) -> Result<()> {
-        self.writer.set_interval(interval).context("set the interval")
+        self.writer().set_interval(interval).context("set the interval")
     }
 
     /// For listeners: cancelled when the pipeline is.
@@ -255,75 +313,11 @@ impl Pipeline {
     }
 }
 
-/// As [`Source::kind`] says it of the source that is not open yet.
-fn source_kind(settings: &Settings) -> &'static str {
-    match &settings.source {
-        SourceSettings::Feed { url, .. } => feed::kind_of(url).unwrap_or("feed"),
-        SourceSettings::Files { .. } => "file",
-        SourceSettings::Service { .. } => "mysql",
-    }
-}
-
-/// A source, and the same once more if it is a server.
-type OpenedSource = (Arc<dyn Source>, Option<Arc<ServiceSource>>);
-
-fn open_source(settings: &Settings, kept: &Kept, dir: &DataDir) -> Result<OpenedSource> {
-    Ok(match &settings.source {
-        SourceSettings::Feed { url, follow, copy_from, copy_chunk_rows, copy_threads } => {
-            let opened = feed::open(url, *follow, filter(settings)?, &dir.feed())?;
-            let source = match copy_from {
-                Some(from) => feed::with_copy(opened, from, filter(settings)?, *copy_chunk_rows, *copy_threads)?,
-                None => opened,
-            };
-            (source, None)
-        }
-        SourceSettings::Files { dir, follow } => {
-            let filter = filter(settings)?;
-            (Arc::new(FileSource::new(FileSourceOptions { dir: dir.clone(), filter, follow: *follow })), None)
-        }
-        SourceSettings::Service { .. } => {
-            let options = service_options(settings)?;
-            let filter = kept.apply_to(options.filter.clone())?;
-            let service = Arc::new(ServiceSource::new(ServiceOptions { filter, ..options })?);
-            (service.clone(), Some(service))
-        }
-    })
-}
-
-/// What the service source needs.
+/// The Data Buffer.
 ///
 /// # Errors
-/// A URL or pattern that cannot be read.
-pub fn service_options(settings: &Settings) -> Result<ServiceOptions> {
-    let SourceSettings::Service { url, copy_chunk_rows, copy_threads, server_id } = &settings.source else {
-        return Err(anyhow!("the source is not a server"));
-    };
-    let mut options = ServiceOptions { filter: filter(settings)?, ..ServiceOptions::new(url) };
-    options.copy_chunk_rows = *copy_chunk_rows;
-    options.copy_threads = *copy_threads;
-    if let Some(id) = server_id {
-        options.server_id = *id;
-    }
-    Ok(options)
-}
-
-fn filter(settings: &Settings) -> Result<TableFilter> {
-    TableFilter::parse(settings.tables.as_deref().unwrap_or("")).context("--tables")
-}
-
-/// Where the data comes from, without credentials.
-fn address(settings: &Settings) -> String {
-    match &settings.source {
-        SourceSettings::Feed { url, .. } => feed::address(url),
-        SourceSettings::Files { dir, .. } => dir.display().to_string(),
-        SourceSettings::Service { url, .. } => {
-            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            rest.rsplit_once('@').map_or(rest, |(_, host)| host).split(['/', '?']).next().unwrap_or_default().to_owned()
-        }
-    }
-}
-
-fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
+/// A directory that is in use, damaged or foreign.
+pub fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
     let options = BufferOptions {
         limit_bytes: settings.buffer_limit,
         history: settings.retention,
@@ -332,22 +326,21 @@ fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
     DiskBuffer::open(options).context("open the Data Buffer")
 }
 
-async fn start_writer(
+/// What a Magic Writer works with.
+pub fn writer_parts(
     settings: &Settings,
     source: &Arc<dyn Source>,
     buffer: &Arc<dyn Buffer>,
     engine: &Arc<dyn StoreEngine>,
-    latch: &dyn Latch,
+    epoch: WriterEpoch,
     cancel: CancellationToken,
-) -> Result<WriterHandle> {
-    let parts = WriterParts {
+) -> WriterParts {
+    let source = source.clone();
+    WriterParts {
         buffer: buffer.clone(),
         engine: engine.clone(),
-        epoch: latch.grant_writer().context("grant a writer epoch")?,
-        decoders: {
-            let source = source.clone();
-            Arc::new(move || source.decoder())
-        },
+        epoch,
+        decoders: Arc::new(move || source.decoder()),
         options: WriterOptions {
             interval: settings.interval,
             flush_interval: settings.flush_interval,
@@ -355,8 +348,7 @@ async fn start_writer(
             ..WriterOptions::default()
         },
         cancel,
-    };
-    MagicWriter::start(parts).await.context("start the Magic Writer")
+    }
 }
 
 fn sql_options(

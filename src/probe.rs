@@ -1,9 +1,10 @@
 //! What the Latch Service asks when a reader wants the upstream's latest: where is the upstream's head, and which
 //! seq covers it here.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tidelake_core::ports::{Buffer, Source};
 use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName};
 use tidelake_latch::FreshnessProbe;
@@ -13,18 +14,18 @@ use tidelake_writer::WriterHandle;
 pub struct PipelineProbe {
     source: Arc<dyn Source>,
     buffer: Arc<dyn Buffer>,
-    writer: OnceLock<WriterHandle>,
+    writer: Mutex<Option<WriterHandle>>,
 }
 
 impl PipelineProbe {
     /// For one pipeline.
     pub fn new(source: Arc<dyn Source>, buffer: Arc<dyn Buffer>) -> PipelineProbe {
-        PipelineProbe { source, buffer, writer: OnceLock::new() }
+        PipelineProbe { source, buffer, writer: Mutex::new(None) }
     }
 
-    /// The writer to wake, once it runs (it needs an epoch from the latch, which needs this probe).
+    /// The writer to wake, once it runs (it needs an epoch from the latch, which needs this probe), or runs anew.
     pub fn wake(&self, writer: WriterHandle) {
-        let _ = self.writer.set(writer);
+        *self.writer.lock() = Some(writer);
     }
 }
 
@@ -79,7 +80,7 @@ impl FreshnessProbe for PipelineProbe {
         loop {
             read.mark_unchanged();
             if let Some(seq) = self.buffer.seq_covering(position) {
-                self.writer.get().inspect(|w| w.poke());
+                self.writer.lock().as_ref().inspect(|w| w.poke());
                 return Ok(seq);
             }
             read.changed().await.map_err(|_| Error::Closed("the data buffer is closed".into()))?;

@@ -114,9 +114,12 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
     let published = pipeline.engine.published().borrow().clone();
     let head = pipeline.buffer.head().borrow().0;
     let durable = pipeline.engine.durable().borrow().seq.0;
-    let (oldest, oldest_time) = pipeline.latch.oldest();
+    let (oldest, oldest_time) = match &pipeline.serving {
+        Some(serving) => serving.latch.oldest(),
+        None => (pipeline.engine.horizon(), None),
+    };
     let source = pipeline.source.status();
-    let writer = pipeline.writer.status();
+    let writer = pipeline.writer().status();
     let (bytes, limit) = pipeline.buffer.bytes();
     let position = pipeline.buffer.read_position().borrow().clone();
     let tables = pipeline.engine.catalog(published.seq).map_or_else(|_| Vec::new(), |c| tables(pipeline, &c));
@@ -138,7 +141,7 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
             oldest_commit_time_us: oldest_time.unwrap_or(0),
         },
         lag_ms: lag_ms(pipeline, source.lag_seconds),
-        interval_ms: pipeline.writer.interval().as_millis() as u64,
+        interval_ms: pipeline.writer().interval().as_millis() as u64,
         writer: writer_report(&writer),
         buffer: BufferReport { bytes, limit },
         tables,
@@ -222,7 +225,11 @@ pub fn print(args: &StatusArgs) -> Result<()> {
         println!("{text}");
         return Ok(());
     }
-    print!("{}", for_people(&serde_json::from_str(&text)?));
+    match serde_json::from_str(&text) {
+        Ok(report) => print!("{}", for_people(&report)),
+        // A process without a source has another status.
+        Err(_) => println!("{}", serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&text)?)?),
+    }
     Ok(())
 }
 

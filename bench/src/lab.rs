@@ -73,14 +73,28 @@ impl Lab {
     }
 
     fn room(dir: &TempDir, engine: &Arc<MagicEngine>) -> Result<Arc<SqlEngine>> {
-        let latch = LatchOptions::new(dir.path().join("latch"), CommitSeq::ZERO);
-        std::fs::create_dir_all(&latch.dir)?;
         let store = || Arc::clone(engine) as Arc<dyn StoreEngine>;
-        let latch = LocalLatch::open(latch, store(), Arc::new(NoUpstream))?;
+        let latch = Lab::latch_of(dir, engine)?;
         let mut options = SqlOptions::new(store(), latch, ServerFlavor::MySql);
         options.spill_dir = Some(dir.path().join("spill"));
         std::fs::create_dir_all(dir.path().join("spill"))?;
         Ok(SqlEngine::new(options)?)
+    }
+
+    fn latch_of(dir: &TempDir, engine: &Arc<MagicEngine>) -> Result<Arc<LocalLatch>> {
+        let latch = LatchOptions::new(dir.path().join("latch"), CommitSeq::ZERO);
+        std::fs::create_dir_all(&latch.dir)?;
+        Ok(LocalLatch::open(latch, Arc::clone(engine) as Arc<dyn StoreEngine>, Arc::new(NoUpstream))?)
+    }
+
+    /// A latch of its own for readers that use no SQL.
+    pub fn latch(&self) -> Result<Arc<LocalLatch>> {
+        Lab::latch_of(&self.dir, &self.engine)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> Arc<dyn StoreEngine> {
+        self.engine.clone()
     }
 
     /// The next transaction's seq.

@@ -6,6 +6,7 @@
 mod answers;
 mod catch_up;
 mod clickhouse;
+mod flight;
 mod footprint;
 mod freshness;
 mod history;
@@ -45,6 +46,8 @@ enum Command {
     Scans(Scans),
     /// Memory of a large table's indexes, and time to open it again
     Footprint(Footprint),
+    /// Scans of a wide table over the Magic API beside the same in the process, and leases a second
+    Flight(Flight),
     /// The 22 TPC-H queries with a tenth of the rows changed, beside plain Parquet and ClickHouse FINAL
     Tpch(Tpch),
 }
@@ -69,6 +72,23 @@ struct Footprint {
     /// Rows of the table
     #[arg(long, default_value_t = 10_000_000)]
     rows: u64,
+}
+
+/// What is scanned over the wire.
+#[derive(Args, Debug)]
+struct Flight {
+    /// Rows of the table
+    #[arg(long, default_value_t = 2_000_000)]
+    rows: u64,
+    /// Numeric columns beside the key
+    #[arg(long, default_value_t = 15)]
+    columns: usize,
+    /// Splits read at a time
+    #[arg(long, default_value_t = 2)]
+    splits: usize,
+    /// The best of so many rounds counts
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
 }
 
 /// A TPC-H run.
@@ -134,6 +154,7 @@ fn main() -> Result<()> {
         Command::CatchUp(args) => catch_up::measure(&cli.tidelake, &args),
         Command::Freshness(args) => freshness::measure(&cli.tidelake, &args),
         Command::Scans(args) => runtime()?.block_on(scans::measure(&args)),
+        Command::Flight(args) => runtime()?.block_on(flight::measure(&args)),
         Command::Footprint(args) => runtime()?.block_on(footprint::measure(&args)),
         Command::Tpch(args) => runtime()?.block_on(tpch::measure(&args)),
     }

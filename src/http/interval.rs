@@ -19,7 +19,7 @@ pub struct Interval {
 }
 
 fn current(shared: &Shared) -> Json<Interval> {
-    Json(Interval { interval_ms: shared.pipeline.writer.interval().as_secs_f64() * 1000.0 })
+    Json(Interval { interval_ms: shared.pipeline.writer().interval().as_secs_f64() * 1000.0 })
 }
 
 pub async fn read(State(shared): State<Shared>) -> Json<Interval> {

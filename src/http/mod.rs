@@ -1,6 +1,7 @@
 //! The HTTP listener: status, interval, tables, health and metrics.
 
 mod interval;
+mod magic;
 mod metrics;
 mod tables;
 mod verify;
@@ -17,7 +18,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
-pub use metrics::install as install_metrics;
+pub use magic::routes as magic_routes;
+pub use metrics::{Handle, install as install_metrics};
 pub use tables::Tables;
 
 use crate::pipeline::Pipeline;
@@ -36,14 +38,13 @@ struct Shared {
 /// If the address cannot be bound.
 pub async fn serve(
     address: SocketAddr,
-    pipeline: Arc<Pipeline>,
-    metrics: metrics::Handle,
+    routes: Router,
     cancel: CancellationToken,
 ) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener =
         tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address} (--http-listen)"))?;
     let bound = listener.local_addr().context("read the HTTP listener's address")?;
-    let router = router(Shared { pipeline, metrics }, bound.ip().is_loopback());
+    let router = if bound.ip().is_loopback() { routes.layer(middleware::from_fn(only_local_names)) } else { routes };
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).await {
             tracing::error!(%error, "the HTTP listener ended");
@@ -52,7 +53,10 @@ pub async fn serve(
     Ok((bound, task))
 }
 
-fn router(shared: Shared, loopback: bool) -> Router {
+/// What a process with a source answers.
+pub fn of_pipeline(pipeline: Arc<Pipeline>, metrics: Handle) -> Router {
+    let magic = pipeline.serving.as_ref().map(|serving| magic::routes(serving.magic_api.clone()));
+    let shared = Shared { pipeline, metrics };
     let routes = Router::new()
         .route("/api/v1/status", get(report))
         .route("/api/v1/interval", get(interval::read).put(interval::write))
@@ -64,7 +68,7 @@ fn router(shared: Shared, loopback: bool) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::page))
         .with_state(shared);
-    if loopback { routes.layer(middleware::from_fn(only_local_names)) } else { routes }
+    routes.merge(magic.unwrap_or_default())
 }
 
 /// A web page elsewhere may point its own host name at the loopback address; it must not reach us that way.
@@ -82,8 +86,11 @@ async fn report(State(shared): State<Shared>) -> Json<status::StatusReport> {
     Json(status::gather(&shared.pipeline))
 }
 
-async fn engine(State(shared): State<Shared>) -> Json<tidelake_engine::EngineStats> {
-    Json(shared.pipeline.magic.stats())
+async fn engine(State(shared): State<Shared>) -> Response {
+    match &shared.pipeline.serving {
+        Some(serving) => Json(serving.magic.stats()).into_response(),
+        None => (StatusCode::NOT_FOUND, "the engine is in another process: ask that one\n").into_response(),
+    }
 }
 
 async fn health(State(shared): State<Shared>) -> Response {

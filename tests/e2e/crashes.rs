@@ -25,7 +25,7 @@ pub fn everybody() -> Vec<Box<dyn Workload>> {
     ]
 }
 
-/// Asks until no table is being copied and there are tables.
+/// Asks until no table is being copied and there are tables. A process with a source is asked.
 pub fn wait_copied(tidelake: &Tidelake) {
     let begin = Instant::now();
     loop {

@@ -13,11 +13,14 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ports in use, as the process itself tells.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Ports {
     pub mysql: u16,
     pub http: u16,
     pub flight: u16,
+    /// Of `tidelake engine`.
+    pub magic: u16,
 }
 
 /// Where the process listens now; `None` while it is down. Ports change at every start.
@@ -27,7 +30,7 @@ pub struct Address(Arc<Mutex<Option<Ports>>>);
 impl Address {
     /// A server that is no Tidelake, to try readers on.
     pub fn of_upstream(port: u16) -> Address {
-        Address(Arc::new(Mutex::new(Some(Ports { mysql: port, http: 0, flight: 0 }))))
+        Address(Arc::new(Mutex::new(Some(Ports { mysql: port, ..Ports::default() }))))
     }
 
     pub fn get(&self) -> Option<Ports> {
@@ -65,14 +68,27 @@ impl Tidelake {
 
     /// The same without starting it.
     pub fn prepare(command: &[&str], options: &[&str]) -> Tidelake {
+        let listeners = ["--mysql-listen", "--http-listen", "--flight-listen"];
+        let mut tidelake = Tidelake::part(command, options, &listeners);
+        tidelake.keep_data();
+        tidelake
+    }
+
+    /// One of several processes, with these listeners and without a data directory.
+    pub fn part(command: &[&str], options: &[&str], listeners: &[&str]) -> Tidelake {
         let home = tempfile::Builder::new().prefix("tidelake-e2e-").tempdir().expect("a temporary directory");
         let mut args: Vec<String> = command.iter().chain(options).map(|&arg| arg.to_owned()).collect();
-        for listener in ["--mysql-listen", "--http-listen", "--flight-listen"] {
-            args.extend([listener.to_owned(), "127.0.0.1:0".to_owned()]);
+        for listener in listeners {
+            args.extend([(*listener).to_owned(), "127.0.0.1:0".to_owned()]);
         }
-        let path = |name: &str| home.path().join(name).display().to_string();
-        args.extend(["--data-dir".to_owned(), path("data"), "--ports-file".to_owned(), path("ports.json")]);
+        args.extend(["--ports-file".to_owned(), home.path().join("ports.json").display().to_string()]);
         Tidelake { home, args, environment: Vec::new(), address: Address::default(), process: None }
+    }
+
+    /// Gives it a data directory of its own.
+    pub fn keep_data(&mut self) {
+        let data = self.data_dir().display().to_string();
+        self.args.extend(["--data-dir".to_owned(), data]);
     }
 
     /// Gives another value to an option that is set already.
@@ -137,10 +153,19 @@ impl Tidelake {
 
     /// It keeps its connections and does nothing for so long.
     pub fn freeze_for(&mut self, time: Duration) {
-        let process = self.process.as_mut().expect("running");
-        process.signal(Signal::Stop);
+        self.freeze();
         std::thread::sleep(time);
-        process.signal(Signal::Continue);
+        self.thaw();
+    }
+
+    /// It keeps its connections and does nothing.
+    pub fn freeze(&mut self) {
+        self.process.as_mut().expect("running").signal(Signal::Stop);
+    }
+
+    /// It goes on.
+    pub fn thaw(&mut self) {
+        self.process.as_mut().expect("running").signal(Signal::Continue);
     }
 
     /// Ctrl-C; waits for the end.

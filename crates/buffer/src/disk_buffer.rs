@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::lookup;
 use crate::mark::ReleasedMark;
 use crate::reader::DiskReader;
-use crate::recovery::{LOCK_FILE, recover};
+use crate::recovery::{LOCK_FILE, list_segments, recover};
 use crate::segment::file_name;
 
 /// How long a full buffer waits before it syncs and looks again.
@@ -84,6 +84,28 @@ impl DiskBuffer {
         };
         metrics::gauge!("tidelake_buffer_limit_bytes").set(options.limit_bytes as f64);
         Ok(Arc::new(buffer))
+    }
+
+    /// True if a directory holds no log yet.
+    ///
+    /// # Errors
+    /// A directory that cannot be read, or holds foreign files.
+    pub fn is_new(dir: &Path) -> Result<bool> {
+        Ok(!dir.exists() || (ReleasedMark::load(dir)?.is_none() && list_segments(dir)?.is_empty()))
+    }
+
+    /// Lets the log of a new directory begin right after `seq`, at this position of the source: an engine has
+    /// everything up to there already. Does nothing to a log that has begun.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn begin_after(dir: &Path, seq: CommitSeq, position: &SourcePosition) -> Result<()> {
+        fs::create_dir_all(dir).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+        let _lock = lock_dir(dir)?;
+        if seq == CommitSeq::ZERO || !DiskBuffer::is_new(dir)? {
+            return Ok(());
+        }
+        ReleasedMark::begin_after(seq, position).store(dir)
     }
 
     /// Ends the buffer's work: waiting and later calls fail with `Closed`. What was committed but not synced is

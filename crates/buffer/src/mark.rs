@@ -87,6 +87,16 @@ impl ReleasedMark {
         ReleasedMark { version: VERSION, seq, released, first_segment: 1, tail: Tail::default() }
     }
 
+    /// Everything up to `seq` is elsewhere.
+    pub(crate) fn begin_after(seq: CommitSeq, position: &SourcePosition) -> ReleasedMark {
+        let mut tail = Tail::default();
+        if position.is_known() {
+            // Which transaction was the last is not known, so it has no id that could come again.
+            tail.upstream = Some(Upstream { seq, id: String::new(), position: position.clone() });
+        }
+        ReleasedMark { seq, released: seq, tail, ..ReleasedMark::start() }
+    }
+
     /// Moves over the oldest segment.
     pub(crate) fn pass(&mut self, segment: Segment) {
         self.seq = segment.last_seq;

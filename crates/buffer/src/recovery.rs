@@ -44,7 +44,7 @@ pub(crate) fn recover(options: &BufferOptions) -> Result<Log> {
 }
 
 /// Numbers of all segments, ascending. Removes what an interrupted replacement left; refuses foreign files.
-fn list_segments(dir: &Path) -> Result<Vec<u64>> {
+pub(crate) fn list_segments(dir: &Path) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     let list = |e| Error::io(format!("list {}", dir.display()), e);
     for entry in fs::read_dir(dir).map_err(list)? {
@@ -79,7 +79,8 @@ fn remove(dir: &Path, name: &str) -> Result<()> {
 }
 
 fn check_numbers(dir: &Path, kept: &[u64], released: &ReleasedMark, marked: bool) -> Result<()> {
-    if kept.is_empty() && !marked {
+    // A log that was made to begin after a seq has a mark before its first segment.
+    if kept.is_empty() && (!marked || released.first_segment == 1) {
         return Ok(());
     }
     let mut expected = released.first_segment;

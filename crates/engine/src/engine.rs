@@ -258,6 +258,12 @@ impl MagicEngine {
         blocking(move || crate::compact::compact_all(&inner)).await
     }
 
+    /// Why it can do no more until it is opened again, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.inner.poison.lock().clone()
+    }
+
     /// Bytes of rows in memory: published ones that no flush has written yet, and staged ones.
     #[must_use]
     pub fn memtable_bytes(&self) -> u64 {

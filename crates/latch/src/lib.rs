@@ -48,8 +48,24 @@ pub trait FreshnessProbe: Send + Sync {
     /// The newest seq that holds nothing committed after the moment ([`tidelake_core::ports::Buffer::seq_at`]).
     fn seq_at(&self, moment: &Moment) -> Result<Option<CommitSeq>>;
 
+    /// Both in one: the seq that shows the moment, once everything up to it was read.
+    async fn seq_read_at(&self, moment: &Moment) -> Result<Option<CommitSeq>> {
+        self.read_past(moment).await?;
+        self.seq_at(moment)
+    }
+
     /// When upstream committed it, microseconds since 1970 UTC, if that is known.
     fn commit_time(&self, seq: CommitSeq) -> Result<Option<i64>>;
+
+    /// Readers wait for this seq too, if [`LatchOptions::ready_at`] is not known when the latch opens; waits until it is.
+    async fn ready_at(&self) -> Result<CommitSeq> {
+        Ok(CommitSeq::ZERO)
+    }
+
+    /// Why questions may wait long, if that is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Settings of a latch.
@@ -137,9 +153,10 @@ impl LocalLatch {
 
     /// Waits until it can be read; the seq that was waited for.
     async fn reach(&self, freshness: &Freshness) -> Result<CommitSeq> {
-        self.wait_published(self.ready_at).await?;
+        let ready_at = self.probe.ready_at().await?.max(self.ready_at);
+        self.wait_published(ready_at).await?;
         let wanted = match freshness {
-            Freshness::Any => return Ok(self.ready_at),
+            Freshness::Any => return Ok(ready_at),
             Freshness::AtLeast(position) => self.probe.seq_of(position).await?,
             Freshness::Latest => self.probe.seq_of_latest().await?,
             Freshness::AtSeq(seq) => *seq,
@@ -203,8 +220,9 @@ impl LocalLatch {
             Freshness::AtSeq(seq) => format!("seq {seq}"),
             Freshness::At(moment) => format!("everything up to {moment}"),
         };
+        let trouble = self.probe.trouble().map_or_else(String::new, |trouble| format!(" ({trouble})"));
         Error::Timeout(format!(
-            "waited {wait:?} for {what}; readable is seq {} at {}: look at `tidelake status`, raise \
+            "waited {wait:?} for {what}{trouble}; readable is seq {} at {}: look at `tidelake status`, raise \
              tidelake_freshness_timeout, or read with tidelake_freshness = 'any'",
             published.seq, published.position
         ))

@@ -35,8 +35,7 @@ impl LocalLatch {
         if let Moment::Time(us) = moment {
             self.wait_until_past(*us).await?;
         }
-        self.probe.read_past(moment).await?;
-        self.probe.seq_at(moment)?.ok_or_else(|| self.too_old(&moment.to_string()))
+        self.probe.seq_read_at(moment).await?.ok_or_else(|| self.too_old(&moment.to_string()))
     }
 
     async fn wait_until_past(&self, us: i64) -> Result<()> {

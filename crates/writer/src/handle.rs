@@ -79,6 +79,12 @@ impl WriterHandle {
         WriterHandle { shared }
     }
 
+    /// Of a writer that has not begun: it does nothing, and keeps the interval for one that does.
+    #[must_use]
+    pub fn idle(interval: Duration) -> WriterHandle {
+        WriterHandle { shared: Shared::new(interval, CommitSeq::ZERO) }
+    }
+
     /// How often it polls now.
     #[must_use]
     pub fn interval(&self) -> Duration {

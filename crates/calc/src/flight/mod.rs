@@ -7,6 +7,7 @@
 //! metadata holds its upstream type under `tidelake.type`. There is no login yet, so the server listens on loopback
 //! addresses only.
 
+mod both;
 mod catalog;
 mod query;
 mod server;

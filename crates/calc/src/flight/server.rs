@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use tidelake_api::{Magic, MagicFlight};
 use tidelake_core::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -13,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::session::SqlService;
 
+use super::both::Both;
 use super::service::FlightSql;
 
 /// A listening Flight SQL server.
@@ -23,7 +25,7 @@ pub struct FlightServer {
 }
 
 impl FlightServer {
-    /// Listens on `address` (port 0: the system chooses) and serves until `cancel`; then running streams end with the
+    /// Listens on `address` (port 0: the system chooses) and serves Flight SQL, and the Magic API if there is one, until `cancel`; then running streams end with the
     /// status UNAVAILABLE.
     ///
     /// # Errors
@@ -32,6 +34,7 @@ impl FlightServer {
     pub async fn bind(
         address: SocketAddr,
         service: Arc<dyn SqlService>,
+        magic: Option<Arc<Magic>>,
         cancel: CancellationToken,
     ) -> Result<FlightServer> {
         if !address.ip().to_canonical().is_loopback() {
@@ -48,7 +51,9 @@ impl FlightServer {
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let flight = FlightServiceServer::new(FlightSql::new(service, cancel.clone()));
+        let sql = FlightSql::new(service, cancel.clone());
+        let magic = magic.map(|magic| MagicFlight::new(magic, cancel.clone()));
+        let flight = FlightServiceServer::new(Both { sql, magic });
         let serving = Server::builder().add_service(flight);
         let task = tokio::spawn(serving.serve_with_incoming_shutdown(incoming, cancel.cancelled_owned()));
         Ok(FlightServer { address, task })

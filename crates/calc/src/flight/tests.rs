@@ -22,7 +22,8 @@ type Client = FlightSqlServiceClient<Channel>;
 async fn start() -> (FlightServer, Arc<FixedService>, CancellationToken, Client) {
     let service = Arc::new(FixedService::default());
     let cancel = CancellationToken::new();
-    let server = FlightServer::bind("127.0.0.1:0".parse().unwrap(), service.clone(), cancel.clone()).await.unwrap();
+    let server =
+        FlightServer::bind("127.0.0.1:0".parse().unwrap(), service.clone(), None, cancel.clone()).await.unwrap();
     let endpoint = Endpoint::new(format!("http://{}", server.local_addr())).unwrap();
     let client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
     (server, service, cancel, client)
@@ -150,7 +151,7 @@ async fn shutdown_ends_running_streams() {
 #[tokio::test]
 async fn only_free_loopback_addresses_are_listened_on() {
     let (server, service, cancel, _client) = start().await;
-    let bind = |address: &str| FlightServer::bind(address.parse().unwrap(), service.clone(), cancel.clone());
+    let bind = |address: &str| FlightServer::bind(address.parse().unwrap(), service.clone(), None, cancel.clone());
     let taken = bind(&server.local_addr().to_string()).await.unwrap_err().to_string();
     assert!(taken.contains("--flight-listen"), "{taken}");
     let open = bind("0.0.0.0:0").await.unwrap_err().to_string();

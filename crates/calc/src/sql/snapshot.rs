@@ -56,13 +56,22 @@ impl Drop for Snapshot {
     }
 }
 
+/// Renews after a third of its time. A latch elsewhere that does not answer is asked again until the lease has lapsed.
 async fn renew(latch: Arc<dyn Latch>, lease: SnapshotLease, ttl: Duration) {
+    let mut pause = ttl / 3;
     loop {
-        tokio::time::sleep(ttl / 3).await;
-        if let Err(e) = latch.renew(&lease, ttl) {
-            // The next read says so to the client.
-            tracing::warn!(lease = lease.id(), error = %e, "a snapshot lapsed while it was held");
-            return;
-        }
+        tokio::time::sleep(pause).await;
+        pause = match latch.renew(&lease, ttl) {
+            Ok(()) => ttl / 3,
+            Err(e) if e.is_transient() && latch.check(&lease).is_ok() => {
+                tracing::warn!(lease = lease.id(), error = %e, "a snapshot could not be renewed, trying again");
+                ttl / 10
+            }
+            Err(e) => {
+                // The next read says so to the client.
+                tracing::warn!(lease = lease.id(), error = %e, "a snapshot lapsed while it was held");
+                return;
+            }
+        };
     }
 }

@@ -109,6 +109,8 @@ pub trait StoreWriter: Send {
 pub struct ScanRequest {
     /// The snapshot.
     pub seq: CommitSeq,
+    /// The lease's number at its latch: an engine in another process checks it with every read.
+    pub lease: Option<u64>,
     /// The table.
     pub table: TableId,
     /// Columns to return, in this order; `None`: all.
@@ -125,7 +127,15 @@ impl ScanRequest {
     /// All rows of a table at the lease's snapshot.
     #[must_use]
     pub fn new(lease: &SnapshotLease, table: TableId) -> ScanRequest {
-        ScanRequest { seq: lease.seq(), table, projection: None, predicates: Vec::new(), limit: None, target_splits: 1 }
+        ScanRequest {
+            seq: lease.seq(),
+            lease: Some(lease.id()),
+            table,
+            projection: None,
+            predicates: Vec::new(),
+            limit: None,
+            target_splits: 1,
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! A connection to a Magic API elsewhere, with a runtime of its own: some calls of a store engine are not async, and
+//! waiting for them must not keep their answers from arriving.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, PutResult, Ticket};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidelake_core::{Error, Result};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::errors::of_status;
+use crate::held::HeldLeases;
+use crate::server::{ACTIONS, MAX_ROWS};
+use crate::wire::{decode_answer, encode};
+
+/// How long a call that moves no rows may take before the server counts as gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a silent peer is asked whether it is still there ...
+pub(crate) const PING: Duration = Duration::from_secs(5);
+/// ... and how long it may take to say so: one that is frozen or cut off counts as gone then.
+pub(crate) const PONG: Duration = Duration::from_secs(20);
+
+/// Bytes of rows on their way to us, per stream.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// A connection; clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    client: FlightServiceClient<Channel>,
+    runtime: Arc<OwnRuntime>,
+    leases: Arc<HeldLeases>,
+}
+
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // May be dropped within another runtime, which must not block.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to `http://HOST:PORT`. The connection is made when it is first used, and again when it was lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no address.
+    pub fn open(url: &str) -> Result<Connection> {
+        let invalid = |e: tonic::transport::Error| Error::Invalid(format!("{url} is no address of a Magic API: {e}"));
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(invalid)?.tcp_nodelay(true);
+        let endpoint = endpoint
+            .connect_timeout(Duration::from_secs(10))
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PONG)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(2 * STREAM_WINDOW);
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("magic-api").enable_all().build();
+        let runtime = runtime.map_err(|e| Error::io("start the Magic API's threads", e))?;
+        let channel = {
+            let _inside = runtime.enter();
+            endpoint.connect_lazy()
+        };
+        let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_ROWS);
+        Ok(Connection { client, runtime: Arc::new(OwnRuntime(Some(runtime))), leases: Arc::default() })
+    }
+
+    /// What is held over it.
+    pub(crate) fn leases(&self) -> &HeldLeases {
+        &self.leases
+    }
+
+    /// Starts a task on the connection's own threads.
+    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.0.as_ref().expect("taken by drop only").spawn(task)
+    }
+
+    /// Runs something there; whoever waits for it may be on no runtime at all.
+    async fn run<T: Send + 'static>(&self, task: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.spawn(task).await.map_err(|e| Error::Closed(format!("the connection's threads have ended: {e}")))?
+    }
+
+    /// A call from where nothing can be awaited.
+    pub(crate) fn call_now<A: Serialize, B: DeserializeOwned>(&self, name: &str, ask: A) -> Result<B> {
+        let (done, answer) = mpsc::channel();
+        let (action, client) = (action(name, ask)?, self.client.clone());
+        self.spawn(async move {
+            let _ = done.send(answered(client, action, PATIENCE).await);
+        });
+        let ended = |_| Error::Closed("the connection's threads have ended".into());
+        decode_answer(&waited(|| answer.recv()).map_err(ended)??)
+    }
+
+    /// A call. It ends within half a minute; `Unavailable` if the server did not answer by then.
+    pub(crate) async fn call<A: Serialize, B: DeserializeOwned>(&self, name: &str, ask: A) -> Result<B> {
+        self.call_within(name, ask, PATIENCE).await
+    }
+
+    /// A call that may take longer.
+    pub(crate) async fn call_within<A, B>(&self, name: &str, ask: A, patience: Duration) -> Result<B>
+    where
+        A: Serialize,
+        B: DeserializeOwned,
+    {
+        let asked = answered(self.client.clone(), action(name, ask)?, patience);
+        decode_answer(&self.run(asked).await?)
+    }
+
+    /// An action whose answers go on. To be called on the connection's own threads.
+    pub(crate) async fn listen<A: Serialize, B: DeserializeOwned>(
+        &self,
+        action: &str,
+        ask: A,
+    ) -> Result<impl Stream<Item = Result<B>> + Send + use<A, B>> {
+        let action = Action { r#type: action.to_owned(), body: encode(ask)?.into() };
+        let answers = self.client.clone().do_action(action).await.map_err(|s| of_status(&s))?.into_inner();
+        Ok(answers.map(|answer| decode_answer(&answer.map_err(|s| of_status(&s))?.body)))
+    }
+
+    pub(crate) async fn info(&self, command: Vec<u8>) -> Result<FlightInfo> {
+        let mut client = self.client.clone();
+        self.run(async move {
+            let asked = client.get_flight_info(FlightDescriptor::new_cmd(command)).await;
+            Ok(asked.map_err(|s| of_status(&s))?.into_inner())
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, ticket: Bytes) -> Result<Streaming<FlightData>> {
+        let mut client = self.client.clone();
+        self.run(async move {
+            let asked = client.do_get(Ticket { ticket }).await;
+            Ok(asked.map_err(|s| of_status(&s))?.into_inner())
+        })
+        .await
+    }
+
+    pub(crate) async fn put(&self, data: impl Stream<Item = FlightData> + Send + 'static) -> Result<Vec<PutResult>> {
+        let mut client = self.client.clone();
+        self.run(async move {
+            let answers = client.do_put(data).await.map_err(|s| of_status(&s))?.into_inner();
+            answers.try_collect().await.map_err(|s| of_status(&s))
+        })
+        .await
+    }
+}
+
+/// Waits where nothing can be awaited: a thread of the caller's runtime lets others do its work meanwhile.
+fn waited<T>(wait: impl FnOnce() -> T) -> T {
+    let in_pool = Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if in_pool { tokio::task::block_in_place(wait) } else { wait() }
+}
+
+fn action(name: &str, ask: impl Serialize) -> Result<Action> {
+    Ok(Action { r#type: format!("{ACTIONS}{name}"), body: encode(ask)?.into() })
+}
+
+/// The one answer of a call.
+async fn answered(mut client: FlightServiceClient<Channel>, action: Action, patience: Duration) -> Result<Bytes> {
+    let name = action.r#type.clone();
+    let answer = async move {
+        let mut answers = client.do_action(action).await.map_err(|s| of_status(&s))?.into_inner();
+        answers.message().await.map_err(|s| of_status(&s))
+    };
+    let late = |_| Error::Unavailable(format!("{name}: no answer within {patience:?}"));
+    let answer = tokio::time::timeout(patience, answer).await.map_err(late)??;
+    Ok(answer.ok_or_else(|| Error::Unavailable(format!("{name}: the answer is empty")))?.body)
+}

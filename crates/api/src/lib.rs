@@ -1,0 +1,31 @@
+//! The Magic API on the wire: a store engine and its latch for other processes, over Arrow Flight.
+//!
+//! A *call* has a name, and JSON in and out; a *plan* gives *splits*, each of which is read by a ticket; a writer *stages* rows with
+//! `DoPut` and publishes them by a call. `docs/magic-api.md` describes all of it for people who write a client.
+//!
+//! Rooms: `wire` the messages; `rows` changes as batches; `ipc` rows without gRPC; `errors` errors as statuses; `magic` what every transport serves, with
+//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service; on the other side `client` a connection, with `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `ending` tells a stream that ended from one that was cut.
+
+pub mod errors;
+pub mod ipc;
+pub mod rows;
+pub mod wire;
+
+mod client;
+mod desk;
+mod ending;
+mod feed;
+mod held;
+mod latch;
+mod leases;
+mod magic;
+mod server;
+mod store;
+
+pub use client::Connection;
+pub use desk::Desk;
+pub use feed::{WriterLine, about};
+pub use latch::RemoteLatch;
+pub use magic::{Magic, READ_CALLS, WRITE_CALLS};
+pub use server::{ACTIONS, Answers, MagicFlight, MagicServer, QUESTIONS, WATCH};
+pub use store::FlightStore;

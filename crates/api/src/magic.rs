@@ -1,0 +1,329 @@
+//! What every transport serves: calls by name with JSON in and out, plans, splits, and staged rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::StreamExt;
+use serde::Serialize;
+use serde_json::Value;
+use tidelake_core::ports::{BatchStream, Latch, StoreEngine, StoreWriter};
+use tidelake_core::types::arrow::field;
+use tidelake_core::{CommitSeq, DecodedStep, Error, Result, WriterEpoch};
+use tokio::sync::Mutex;
+
+use crate::desk::Desk;
+use crate::leases::{LONGEST, Leases};
+use crate::rows;
+use crate::wire::{
+    About, Acquire, BeginWriter, Catalogs, Leased, Nothing, OfCatalog, OfEpoch, OfLease, OfSeq, OfTable, Plan, Planned,
+    Progresses, Publish, Renew, Split, Stage, StageSchema, decode, encode,
+};
+
+/// Names of the calls that anyone may make.
+pub const READ_CALLS: &[&str] =
+    &["acquire", "renew", "check", "release", "progress", "catalog", "table_stats", "about"];
+/// Names of the calls of a writer.
+pub const WRITE_CALLS: &[&str] = &[
+    "grant_writer",
+    "begin_writer",
+    "open_writer",
+    "stage_schema",
+    "publish",
+    "flush",
+    "set_horizon",
+    "tell",
+    "answer",
+];
+
+/// The writer that is open.
+struct Open {
+    epoch: WriterEpoch,
+    writer: Box<dyn StoreWriter>,
+}
+
+/// One engine and its latch, as clients elsewhere see them.
+pub struct Magic {
+    pub(crate) engine: Arc<dyn StoreEngine>,
+    latch: Arc<dyn Latch>,
+    leases: Leases,
+    /// A name that nothing had before: clients tell by it that the engine restarted.
+    name: String,
+    /// `None`: clients only read.
+    writer: Option<Mutex<Option<Open>>>,
+    /// Of a writer that keeps its buffer elsewhere.
+    pub(crate) desk: Option<Arc<Desk>>,
+    /// What sessions take from the upstream, if the writer is in this process.
+    upstream: Option<Value>,
+}
+
+impl Magic {
+    /// For readers: the writer is in this process, and knows its upstream.
+    #[must_use]
+    pub fn for_readers(engine: Arc<dyn StoreEngine>, latch: Arc<dyn Latch>, upstream: Option<Value>) -> Arc<Magic> {
+        Magic::new(engine, latch, None, None, upstream)
+    }
+
+    /// For readers and one writer at a time, about which nothing is kept.
+    #[must_use]
+    pub fn for_all(engine: Arc<dyn StoreEngine>, latch: Arc<dyn Latch>) -> Arc<Magic> {
+        Magic::new(engine, latch, Some(Mutex::new(None)), None, None)
+    }
+
+    /// For readers, and a writer that must begin at this desk.
+    #[must_use]
+    pub fn with_desk(engine: Arc<dyn StoreEngine>, latch: Arc<dyn Latch>, desk: Arc<Desk>) -> Arc<Magic> {
+        Magic::new(engine, latch, Some(Mutex::new(None)), Some(desk), None)
+    }
+
+    fn new(
+        engine: Arc<dyn StoreEngine>,
+        latch: Arc<dyn Latch>,
+        writer: Option<Mutex<Option<Open>>>,
+        desk: Option<Arc<Desk>>,
+        upstream: Option<Value>,
+    ) -> Arc<Magic> {
+        let name = format!("{:032x}", rand::random::<u128>());
+        Arc::new(Magic { engine, latch, leases: Leases::default(), name, writer, desk, upstream })
+    }
+
+    /// Runs a call.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a name that is none; what the call fails with.
+    pub async fn call(&self, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        match name {
+            "acquire" => answer(self.acquire(decode(body)?).await?),
+            "renew" => answer(self.renew(&decode(body)?)?),
+            "check" => {
+                let OfLease { lease } = decode(body)?;
+                answer(OfSeq { seq: self.leases.live(&*self.latch, &lease)?.seq() })
+            }
+            "release" => {
+                let OfLease { lease } = decode(body)?;
+                self.leases.release(&lease);
+                answer(Nothing {})
+            }
+            "progress" => {
+                let Nothing {} = decode(body)?;
+                answer(self.progress())
+            }
+            "catalog" => {
+                let OfCatalog { seq, known } = decode(body)?;
+                answer(self.catalog(seq, known)?)
+            }
+            "table_stats" => {
+                let OfTable { table } = decode(body)?;
+                answer(self.engine.table_stats(table)?)
+            }
+            "about" => {
+                let Nothing {} = decode(body)?;
+                answer(self.about())
+            }
+            name if WRITE_CALLS.contains(&name) => self.write_call(name, body).await,
+            _ => Err(Error::NotFound(format!("call {name:.100}"))),
+        }
+    }
+
+    async fn write_call(&self, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        self.writable()?;
+        match name {
+            "grant_writer" => {
+                let Nothing {} = decode(body)?;
+                answer(OfEpoch { epoch: self.latch.grant_writer()?.0 })
+            }
+            "begin_writer" => {
+                self.begin_writer(&decode(body)?).await?;
+                answer(self.progress())
+            }
+            "tell" => {
+                self.desk()?.tell(decode(body)?)?;
+                answer(Nothing {})
+            }
+            "answer" => {
+                self.desk()?.answer(decode(body)?)?;
+                answer(Nothing {})
+            }
+            "open_writer" => {
+                let OfEpoch { epoch } = decode(body)?;
+                self.open_writer(WriterEpoch(epoch)).await?;
+                answer(self.progress())
+            }
+            "stage_schema" => {
+                let StageSchema { epoch, seq, change } = decode(body)?;
+                self.stage_step(epoch, DecodedStep::Schema(seq, Box::new(change))).await?;
+                answer(Nothing {})
+            }
+            "publish" => {
+                let Publish { epoch, upto, position } = decode(body)?;
+                let mut open = self.writable()?.lock().await;
+                of_epoch(&mut open, epoch)?.publish(upto, position).await?;
+                answer(self.progress())
+            }
+            "flush" => {
+                let Nothing {} = decode(body)?;
+                self.engine.flush().await?;
+                answer(self.progress())
+            }
+            _ => {
+                let OfSeq { seq } = decode(body)?;
+                self.engine.set_horizon(seq);
+                answer(Nothing {})
+            }
+        }
+    }
+
+    fn writable(&self) -> Result<&Mutex<Option<Open>>> {
+        let refused = || Error::Invalid("this engine has its writer in its own process: clients only read".into());
+        self.writer.as_ref().ok_or_else(refused)
+    }
+
+    async fn acquire(&self, ask: Acquire) -> Result<Leased> {
+        self.leases.sweep(&*self.latch);
+        let ttl = Duration::from_millis(ask.ttl_ms).min(LONGEST);
+        let wait = Duration::from_millis(ask.wait_ms).min(LONGEST);
+        let lease = self.latch.acquire(ask.freshness.into(), ttl, wait).await?;
+        let seq = lease.seq();
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Ok(Leased { lease: self.leases.keep(&*self.latch, lease)?, seq, ttl_ms })
+    }
+
+    fn renew(&self, ask: &Renew) -> Result<Leased> {
+        let lease = self.leases.live(&*self.latch, &ask.lease)?;
+        let ttl = Duration::from_millis(ask.ttl_ms).min(LONGEST);
+        self.latch.renew(&lease, ttl)?;
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Ok(Leased { lease: ask.lease.clone(), seq: lease.seq(), ttl_ms })
+    }
+
+    fn catalog(&self, seq: CommitSeq, known: Option<CommitSeq>) -> Result<Catalogs> {
+        let catalog = self.engine.catalog(seq)?;
+        let known = known.and_then(|known| self.engine.catalog(known).ok());
+        let same = known.is_some_and(|known| Arc::ptr_eq(&known, &catalog));
+        Ok(Catalogs { catalog: (!same).then_some(catalog) })
+    }
+
+    /// How far the engine is.
+    pub(crate) fn progress(&self) -> Progresses {
+        Progresses {
+            engine: self.name.clone(),
+            published: self.engine.published().borrow().clone(),
+            durable: self.engine.durable().borrow().clone(),
+            horizon: self.engine.horizon(),
+            unflushed_bytes: self.engine.unflushed_bytes(),
+        }
+    }
+
+    /// Plans a scan.
+    ///
+    /// # Errors
+    /// `SnapshotExpired` if the named lease lapsed, [`Error::Invalid`] if its seq is another; the engine's.
+    pub async fn plan(&self, plan: Plan) -> Result<(SchemaRef, Planned)> {
+        self.check_lease(plan.lease.as_deref(), plan.seq)?;
+        let found = self.engine.plan_scan(&plan.request()?).await?;
+        let splits = found.splits.iter().map(|split| Split::of(split, plan.lease.clone())).collect();
+        let bounds = found.bounds.iter().map(|bounds| bounds.as_ref().map(Into::into)).collect();
+        Ok((found.schema, Planned { splits, exact_rows: found.exact_rows, bounds }))
+    }
+
+    /// Reads a split: its schema and its batches. Its lease is checked for every batch.
+    ///
+    /// # Errors
+    /// As for [`Magic::plan`].
+    pub async fn read(self: &Arc<Magic>, split: &Split) -> Result<(SchemaRef, BatchStream)> {
+        self.check_lease(split.lease.as_deref(), split.seq)?;
+        let schema = self.schema(split)?;
+        let batches = self.engine.read_split(&split.split()?).await?;
+        let Some(lease) = split.lease.clone() else { return Ok((schema, batches)) };
+        let magic = self.clone();
+        let checked = batches.map(move |batch| {
+            magic.leases.live(&*magic.latch, &lease)?;
+            batch
+        });
+        Ok((schema, checked.boxed()))
+    }
+
+    fn check_lease(&self, lease: Option<&str>, seq: CommitSeq) -> Result<()> {
+        let Some(name) = lease else { return Ok(()) };
+        let pinned = self.leases.live(&*self.latch, name)?.seq();
+        if pinned != seq {
+            return Err(Error::Invalid(format!("the lease is of seq {pinned}, not of {seq}")));
+        }
+        Ok(())
+    }
+
+    fn schema(&self, split: &Split) -> Result<SchemaRef> {
+        let catalog = self.engine.catalog(split.seq)?;
+        let def = &catalog.table(split.table)?.def;
+        let missing = |id| Error::NotFound(format!("column {id} of {} at seq {}", def.name, split.seq));
+        let fields = split.columns.iter().map(|id| {
+            let column = def.columns.iter().find(|c| c.id == *id).ok_or_else(|| missing(id))?;
+            Ok(field(column))
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+    }
+
+    fn about(&self) -> About {
+        let published = self.engine.published_seq();
+        let own = || About { upstream: self.upstream.clone(), waiting: None };
+        self.desk.as_ref().map_or_else(own, |desk| desk.about(published))
+    }
+
+    pub(crate) fn desk(&self) -> Result<&Desk> {
+        self.desk.as_deref().ok_or_else(|| Error::Invalid("this engine keeps nothing of its writer".into()))
+    }
+
+    /// Fences every writer before, then notes whose seqs the engine has. A buffer that is anew begins where everything is durable:
+    /// nothing that was published before is in it.
+    async fn begin_writer(&self, ask: &BeginWriter) -> Result<()> {
+        let desk = self.desk()?;
+        let mut open = self.writable()?.lock().await;
+        desk.admit(ask, self.engine.published_seq())?;
+        let epoch = WriterEpoch(ask.epoch);
+        let writer = self.engine.open_writer(epoch).await?;
+        *open = Some(Open { epoch, writer });
+        if ask.anew {
+            self.engine.flush().await?;
+        }
+        desk.begun(ask)
+    }
+
+    async fn open_writer(&self, epoch: WriterEpoch) -> Result<()> {
+        let mut open = self.writable()?.lock().await;
+        self.desk.as_ref().map_or(Ok(()), |desk| desk.check(epoch.0))?;
+        let writer = self.engine.open_writer(epoch).await?;
+        *open = Some(Open { epoch, writer });
+        Ok(())
+    }
+
+    /// Stages rows that came as a batch with `_seq` and `_op`.
+    ///
+    /// # Errors
+    /// As [`StoreWriter::stage`]; [`Error::Invalid`] for a batch that is none of the table.
+    pub async fn stage(&self, stage: Stage, batch: &RecordBatch) -> Result<()> {
+        let changes = rows::of_batch(stage.table, stage.version, batch)?;
+        self.stage_step(stage.epoch, DecodedStep::Rows(changes)).await
+    }
+
+    async fn stage_step(&self, epoch: u64, step: DecodedStep) -> Result<()> {
+        let mut open = self.writable()?.lock().await;
+        of_epoch(&mut open, epoch)?.stage(step).await
+    }
+}
+
+/// The open writer, if it is of this epoch.
+fn of_epoch(open: &mut Option<Open>, epoch: u64) -> Result<&mut dyn StoreWriter> {
+    let found = open.as_ref().map(|open| open.epoch.0);
+    match (open, found) {
+        (Some(open), Some(own)) if own == epoch => Ok(&mut *open.writer),
+        (_, Some(newest)) if newest > epoch => Err(Error::Fenced { mine: epoch, newest }),
+        _ => {
+            Err(Error::Closed(format!("no writer of epoch {epoch} is open here: the server restarted; open it again")))
+        }
+    }
+}
+
+fn answer<T: Serialize>(message: T) -> Result<Vec<u8>> {
+    encode(message)
+}

@@ -1,0 +1,9 @@
+//! The Magic API over real sockets.
+
+mod conformance;
+mod desk;
+mod faults;
+mod hostile;
+mod leases;
+mod served;
+mod wire;

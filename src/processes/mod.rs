@@ -1,0 +1,64 @@
+//! The parts of Tidelake as processes of their own: `tidelake engine`, `tidelake writer`, `tidelake query`.
+//!
+//! The engine's process has engine and latch, and serves the Magic API to one writer and any number of readers. The writer's has source,
+//! Data Buffer and Magic Writer. A query process has SQL sessions and nothing that lasts.
+//!
+//! Rooms: `args` and `settings` what is said on the command line and in the file; `engine`, `writer`, `query` one process each; `lineage` whose
+//! seqs a writer's buffer counts; `upstream_probe` what the latch asks the writer; `health` HTTP of processes without a source.
+
+pub mod args;
+pub mod engine;
+pub mod query;
+pub mod writer;
+
+mod health;
+mod lineage;
+mod settings;
+mod upstream_probe;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tidelake_api::Connection;
+use tokio_util::sync::CancellationToken;
+
+/// How long to wait before an engine that cannot be reached is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Asks until there is an answer; `None` once cancelled. What cannot be mended by waiting ends it.
+async fn until_answered<T, F>(
+    what: &str,
+    cancel: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<Option<T>, tidelake_core::Error>
+where
+    F: Future<Output = Result<T, tidelake_core::Error>>,
+{
+    let mut said = false;
+    loop {
+        let answer = tokio::select! {
+            () = cancel.cancelled() => return Ok(None),
+            answer = ask() => answer,
+        };
+        match answer {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) if writer::may_come_back(&error) => {
+                if !said {
+                    tracing::warn!(%error, "{what}: trying until it answers");
+                }
+                said = true;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(None),
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// A connection to the engine at an address, `HOST:PORT` or a URL.
+fn connect(engine: &str) -> Result<Connection> {
+    let url = if engine.contains("://") { engine.to_owned() } else { format!("http://{engine}") };
+    Ok(Connection::open(&url)?)
+}
