@@ -48,7 +48,7 @@ impl Plan {
     /// The same for a store engine.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for values that are none.
+    /// [`Error::Invalid`](tidelake_core::Error::Invalid) for values that are none.
     pub fn request(&self) -> Result<ScanRequest> {
         Ok(ScanRequest {
             seq: self.seq,
@@ -119,7 +119,7 @@ impl Split {
     /// The same for an engine.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for values that are none.
+    /// [`Error::Invalid`](tidelake_core::Error::Invalid) for values that are none.
     pub fn split(&self) -> Result<ScanSplit> {
         Ok(ScanSplit {
             seq: self.seq,
