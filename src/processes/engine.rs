@@ -74,12 +74,13 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     eprintln!("  Status          http://{http}/api/v1/status, /metrics");
     let failed = served.until_failed(&cancel).await;
     cancel.cancel();
-    if tokio::time::timeout(PATIENCE, server.finished()).await.is_err() {
+    let closed = tokio::time::timeout(PATIENCE, server.finished()).await.is_ok();
+    if !closed {
         tracing::warn!("clients hold their connections; leaving them");
     }
     match failed {
         Some(reason) => Err(anyhow!(reason)),
-        None => served.end().await,
+        None => served.end(closed).await,
     }
 }
 
@@ -97,10 +98,11 @@ impl Served {
         }
     }
 
-    /// Makes everything durable, so that the next start need not wait for the writer to serve it.
-    async fn end(&self) -> Result<()> {
+    /// Makes everything durable, so that the next start need not wait for the writer to serve it. Unless all connections are
+    /// closed: something may still be published, and served.
+    async fn end(&self, closed: bool) -> Result<()> {
         let durable = self.engine.flush().await.context("flush the Magic Engine")?;
-        if durable == self.engine.published_seq() {
+        if closed && durable == self.engine.published_seq() {
             self.desk.end(durable)?;
         }
         Ok(())

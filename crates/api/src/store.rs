@@ -178,11 +178,15 @@ impl StoreEngine for FlightStore {
         }
         let near = self.shared.nearest(seq);
         let ask = OfCatalog { seq, known: near.as_ref().map(|(seq, _)| *seq) };
+        let engine = self.shared.last.lock().engine.clone();
         let Catalogs { catalog } = self.shared.connection.call_now("catalog", ask)?;
         let unasked = || Error::Internal("the engine sent no catalog, and none was known".into());
         let catalog = catalog.or(near.map(|(_, catalog)| catalog)).ok_or_else(unasked)?;
         let mut catalogs = self.shared.catalogs.lock();
-        catalogs.insert(seq, catalog.clone());
+        // Of one that restarted meanwhile it may be another: the lock is held, so none of it is kept.
+        if self.shared.last.lock().engine == engine {
+            catalogs.insert(seq, catalog.clone());
+        }
         while catalogs.len() > CATALOGS {
             catalogs.pop_first();
         }
@@ -297,7 +301,12 @@ impl StoreWriter for FlightWriter {
             .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)))
             .build(futures::stream::iter(pieces(&batch).map(Ok).collect::<Vec<_>>()));
         let data: Vec<_> = encoded.try_collect().await.map_err(|e| of_flight(&e))?;
-        self.shared.connection.put(futures::stream::iter(data)).await?;
+        // One message is the schema's. What was cut on its way may look whole, but not every batch was answered then.
+        let sent = data.len().saturating_sub(1);
+        let answered = self.shared.connection.put(futures::stream::iter(data)).await?.len();
+        if answered != sent {
+            return Err(Error::Unavailable(format!("{answered} of {sent} batches of rows were answered")));
+        }
         Ok(())
     }
 
