@@ -1,7 +1,5 @@
 //! Whose seqs a writer's Data Buffer counts: `lineage.json` in its data directory.
 
-use std::io::Read;
-
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tidelake_core::ports::store::Progress;
@@ -21,18 +19,6 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// A name for a new buffer.
-    ///
-    /// # Errors
-    /// If the machine gives no random bytes.
-    pub fn new_name() -> Result<String> {
-        let mut bytes = [0; 16];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut bytes))
-            .context("read random bytes from /dev/urandom")?;
-        Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
-    }
-
     /// Reads the file; `None` if the buffer has not begun.
     ///
     /// # Errors

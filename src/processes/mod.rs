@@ -20,19 +20,25 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tidelake_api::Connection;
+use tidelake_core::Error;
 use tokio_util::sync::CancellationToken;
 
 /// How long to wait before an engine that cannot be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// True for what may be different when it is tried again, also because the engine's process restarted.
+fn may_come_back(error: &Error) -> bool {
+    error.is_transient() || matches!(error, Error::Closed(_))
+}
 
 /// Asks until there is an answer; `None` once cancelled. What cannot be mended by waiting ends it.
 async fn until_answered<T, F>(
     what: &str,
     cancel: &CancellationToken,
     mut ask: impl FnMut() -> F,
-) -> Result<Option<T>, tidelake_core::Error>
+) -> Result<Option<T>, Error>
 where
-    F: Future<Output = Result<T, tidelake_core::Error>>,
+    F: Future<Output = Result<T, Error>>,
 {
     let mut said = false;
     loop {
@@ -42,7 +48,7 @@ where
         };
         match answer {
             Ok(answer) => return Ok(Some(answer)),
-            Err(error) if writer::may_come_back(&error) => {
+            Err(error) if may_come_back(&error) => {
                 if !said {
                     tracing::warn!(%error, "{what}: trying until it answers");
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tidelake_api::{Connection, FlightStore, RemoteLatch, WriterLine};
+use tidelake_api::{Connection, FlightStore, RemoteLatch, WriterLine, new_name};
 use tidelake_binlog::service::UpstreamServer;
 use tidelake_core::ports::{Buffer, Source, StoreEngine};
 use tidelake_core::{CommitSeq, Error};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::WriterArgs;
 use super::lineage::Lineage;
-use super::{connect, settings, until_answered, upstream_probe};
+use super::{connect, may_come_back, settings, until_answered, upstream_probe};
 use crate::config::Settings;
 use crate::data_dir::DataDir;
 use crate::listeners::write_ports;
@@ -43,11 +43,6 @@ pub fn writer(args: WriterArgs) -> Result<()> {
     let (settings, engine) = settings::of_writer(args)?;
     logging::init(settings.log_format, &settings.log)?;
     runtime()?.block_on(serve(settings, &engine))
-}
-
-/// True for what may be different when it is tried again, also because the engine's process restarted.
-pub fn may_come_back(error: &Error) -> bool {
-    error.is_transient() || matches!(error, Error::Closed(_))
 }
 
 async fn serve(settings: Settings, engine: &str) -> Result<()> {
@@ -134,7 +129,7 @@ async fn take_over(
     cancel: &CancellationToken,
 ) -> Result<Option<(WriterLine, Lineage)>> {
     let known = Lineage::load(dir)?;
-    let name = known.as_ref().map_or_else(Lineage::new_name, |lineage| Ok(lineage.name.clone()))?;
+    let name = known.as_ref().map_or_else(new_name, |lineage| lineage.name.clone());
     let anew = known.is_none();
     let begin = || WriterLine::begin(connection.clone(), &name, anew);
     let Some((line, now)) = until_answered("the engine cannot be reached", cancel, begin).await? else {

@@ -12,6 +12,12 @@ pub const MAX_LEASES: usize = 10_000;
 /// Longest time that a lease lives without a renewal, and that a client may wait for one.
 pub const LONGEST: Duration = Duration::from_secs(3600);
 
+/// A name that nothing has, and nobody guesses.
+#[must_use]
+pub fn new_name() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 /// The leases of one server.
 #[derive(Default)]
 pub(crate) struct Leases {
@@ -28,7 +34,7 @@ impl Leases {
         if held.len() >= MAX_LEASES {
             return Err(Error::Limit(format!("{MAX_LEASES} leases are held; release some")));
         }
-        let name = format!("{:032x}", rand::random::<u128>());
+        let name = new_name();
         held.insert(name.clone(), lease);
         Ok(name)
     }

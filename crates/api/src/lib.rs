@@ -26,6 +26,7 @@ pub use client::Connection;
 pub use desk::Desk;
 pub use feed::{WriterLine, about};
 pub use latch::RemoteLatch;
+pub use leases::new_name;
 pub use magic::{Magic, READ_CALLS, WRITE_CALLS};
 pub use server::{ACTIONS, Answers, MagicFlight, MagicServer, QUESTIONS, WATCH};
 pub use store::FlightStore;

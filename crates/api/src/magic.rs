@@ -14,7 +14,7 @@ use tidelake_core::{CommitSeq, DecodedStep, Error, Result, WriterEpoch};
 use tokio::sync::Mutex;
 
 use crate::desk::Desk;
-use crate::leases::{LONGEST, Leases};
+use crate::leases::{LONGEST, Leases, new_name};
 use crate::rows;
 use crate::wire::{
     About, Acquire, BeginWriter, Catalogs, Leased, Nothing, OfCatalog, OfEpoch, OfLease, OfSeq, OfTable, Plan, Planned,
@@ -84,7 +84,7 @@ impl Magic {
         desk: Option<Arc<Desk>>,
         upstream: Option<Value>,
     ) -> Arc<Magic> {
-        let name = format!("{:032x}", rand::random::<u128>());
+        let name = new_name();
         Arc::new(Magic { engine, latch, leases: Leases::default(), name, writer, desk, upstream })
     }
 

@@ -21,7 +21,7 @@ pub use calls::{
 };
 pub use desk::{About, Answer, Asked, BeginWriter, Question, Tell};
 pub use scan::{Plan, Planned, Split};
-pub use value::{WireBounds, WireCell, WireOp, WirePredicate, to_hex};
+pub use value::{WireBounds, WireCell, WirePredicate, to_hex};
 
 /// The version of the API that this build speaks.
 pub const VERSION: u32 = 1;

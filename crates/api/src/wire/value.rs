@@ -109,40 +109,16 @@ pub struct WirePredicate {
     /// Which column.
     pub column: ColumnId,
     /// The comparison.
-    pub op: WireOp,
+    pub op: PredicateOp,
     /// One value; for `in` any number; none for the null tests.
     #[serde(default)]
     pub values: Vec<WireCell>,
 }
 
-/// Comparisons of [`WirePredicate`].
-#[allow(missing_docs, reason = "the names say it")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WireOp {
-    Eq,
-    Lt,
-    LtEq,
-    Gt,
-    GtEq,
-    In,
-    IsNull,
-    IsNotNull,
-}
-
 impl From<&ColumnPredicate> for WirePredicate {
     fn from(predicate: &ColumnPredicate) -> WirePredicate {
-        let op = match predicate.op {
-            PredicateOp::Eq => WireOp::Eq,
-            PredicateOp::Lt => WireOp::Lt,
-            PredicateOp::LtEq => WireOp::LtEq,
-            PredicateOp::Gt => WireOp::Gt,
-            PredicateOp::GtEq => WireOp::GtEq,
-            PredicateOp::In => WireOp::In,
-            PredicateOp::IsNull => WireOp::IsNull,
-            PredicateOp::IsNotNull => WireOp::IsNotNull,
-        };
-        WirePredicate { column: predicate.column, op, values: predicate.values.iter().map(WireCell::from).collect() }
+        let values = predicate.values.iter().map(WireCell::from).collect();
+        WirePredicate { column: predicate.column, op: predicate.op, values }
     }
 }
 
@@ -152,20 +128,15 @@ impl WirePredicate {
     /// # Errors
     /// [`Error::Invalid`] for values that are none, or another number of them than the comparison has.
     pub fn predicate(&self) -> Result<ColumnPredicate> {
-        let (op, wanted) = match self.op {
-            WireOp::Eq => (PredicateOp::Eq, Some(1)),
-            WireOp::Lt => (PredicateOp::Lt, Some(1)),
-            WireOp::LtEq => (PredicateOp::LtEq, Some(1)),
-            WireOp::Gt => (PredicateOp::Gt, Some(1)),
-            WireOp::GtEq => (PredicateOp::GtEq, Some(1)),
-            WireOp::In => (PredicateOp::In, None),
-            WireOp::IsNull => (PredicateOp::IsNull, Some(0)),
-            WireOp::IsNotNull => (PredicateOp::IsNotNull, Some(0)),
+        let wanted = match self.op {
+            PredicateOp::Eq | PredicateOp::Lt | PredicateOp::LtEq | PredicateOp::Gt | PredicateOp::GtEq => Some(1),
+            PredicateOp::In => None,
+            PredicateOp::IsNull | PredicateOp::IsNotNull => Some(0),
         };
         if wanted.is_some_and(|n| n != self.values.len()) {
             return Err(Error::Invalid(format!("{} values for {:?}", self.values.len(), self.op)));
         }
         let values = self.values.iter().map(WireCell::cell).collect::<Result<_>>()?;
-        Ok(ColumnPredicate { column: self.column, op, values })
+        Ok(ColumnPredicate { column: self.column, op: self.op, values })
     }
 }

@@ -8,8 +8,9 @@ use tidelake_api::errors::{WireError, of_status, to_status};
 use tidelake_api::wire::{
     About, Acquire, Answer, Asked, BeginWriter, Catalogs, Leased, Nothing, OfCatalog, OfEpoch, OfLease, OfSeq, OfTable,
     Plan, Planned, Progresses, Publish, Question, Renew, Split, Stage, StageSchema, Tell, WireBounds, WireCell,
-    WireFreshness, WireOp, WirePredicate, decode, encode, from_ticket, ticket,
+    WireFreshness, WirePredicate, decode, encode, from_ticket, ticket,
 };
+use tidelake_core::ports::PredicateOp;
 use tidelake_core::ports::store::Progress;
 use tidelake_core::testing::tables::accounts;
 use tidelake_core::{
@@ -69,7 +70,7 @@ fn plans_and_splits() {
         WireCell::Str("é\"".into()),
         WireCell::Bytes("00ff".into()),
     ];
-    let predicates = vec![WirePredicate { column: ColumnId(2), op: WireOp::In, values }];
+    let predicates = vec![WirePredicate { column: ColumnId(2), op: PredicateOp::In, values }];
     let predicates_json = r#"[{"column":2,"op":"in","values":["null",{"int":-1},{"uint":18446744073709551615},{"float":"0.1"},{"decimal":"-123"},{"str":"é\""},{"bytes":"00ff"}]}]"#;
     let plan = Plan {
         lease: Some("a1".into()),
@@ -179,7 +180,8 @@ fn what_is_not_understood_is_refused() {
     for cell in [WireCell::Float("x".into()), WireCell::Decimal("1.5".into()), WireCell::Bytes("0g".into())] {
         assert!(cell.cell().is_err(), "{cell:?}");
     }
-    let two = WirePredicate { column: ColumnId(1), op: WireOp::Eq, values: vec![WireCell::Int(1), WireCell::Int(2)] };
+    let two =
+        WirePredicate { column: ColumnId(1), op: PredicateOp::Eq, values: vec![WireCell::Int(1), WireCell::Int(2)] };
     assert!(two.predicate().is_err());
 }
 

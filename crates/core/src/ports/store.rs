@@ -150,9 +150,10 @@ pub struct ColumnPredicate {
     pub values: Vec<CellValue>,
 }
 
-/// Comparisons of [`ColumnPredicate`].
+/// Comparisons of [`ColumnPredicate`]. In JSON they are as the Magic API has them.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PredicateOp {
     Eq,
     Lt,
