@@ -184,7 +184,7 @@ impl Contents {
     /// True if the upstream itself finds that the table's files do not fit together: then nobody knows its rows.
     fn is_broken(&mut self, (database, table): &(String, String)) -> bool {
         let found = self.upstream(&format!("CHECK TABLE {}.{}", quoted(database), quoted(table))).unwrap_or_default();
-        found.iter().skip(1).any(|row| row.get(2).is_some_and(|kind| kind.as_deref() == Some(b"error")))
+        found.iter().skip(1).any(|row| row.get(3).is_some_and(|text| text.as_deref() == Some(b"Corrupt")))
     }
 
     /// Its definition upstream, for whoever has to find out.

@@ -26,6 +26,12 @@ async fn look_ups_answer_as_scans_do() {
         ("name, price, kind, tags, born, seen, dur, weight", "items", "Id = 5"),
         ("name", "items", "Id = 2147483648"),
         ("name", "items", "Id = 1 AND bin = 'a'"),
+        // PAD SPACE: 'a ' is the same.
+        ("name", "items", "Id = 5 AND bin = 'a'"),
+        ("name", "items", "Id = 1 AND price = 12.5"),
+        ("name", "items", "Id = 1 AND kind = 'TOOL'"),
+        ("name", "items", "Id = 1 AND weight = 1.5 AND yr = 2024 AND flag = 1"),
+        ("name", "items", "Id = 1 AND born = '2024-02-29'"),
     ] {
         let looked = ask(&mut *s, &format!("SELECT {columns} FROM {table} WHERE {condition}")).await.unwrap();
         let (key, plain) = if table == "items" { ("Id", "(Id + 0)") } else { ("id", "(id + 0)") };
