@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use mysql_async::prelude::Queryable;
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
 use crate::crashes::wait_copied;
 use crate::load::{Load, Workload};
-use crate::tidelake::Tidelake;
+use crate::tidelake::{Tidelake, tidelake_prints, wait_for};
 use crate::{bank, store};
 
 /// One round of changes; `@round` is its number. Rows stand before, between and after all of them.
@@ -103,4 +104,42 @@ fn a_table_that_is_altered_while_it_is_copied_is_copied_again() {
     upstream.execute("RENAME TABLE store.later TO store.renamed");
     upstream.execute("TRUNCATE TABLE store.items; INSERT INTO store.items VALUES (1, 1, 'sku', 1, 1)");
     assert_same_contents(&upstream, &tidelake);
+}
+
+/// MySQL logs CREATE TABLE IF NOT EXISTS also where it does nothing: here while the table waits for its copy.
+fn a_no_op_makes_no_table(kind: ServerKind) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(
+        "CREATE DATABASE d; USE d; CREATE TABLE a (id INT PRIMARY KEY); INSERT INTO a VALUES (1);
+         CREATE TABLE b (id INT PRIMARY KEY, v INT); INSERT INTO b VALUES (1, 1), (2, 2); CREATE TABLE c LIKE b; INSERT INTO c VALUES (5, 5)",
+    );
+    let options = ["--interval", "20ms", "--copy-threads", "1", "--tables", "none.*"];
+    let tidelake = Tidelake::run(&upstream.source_url(), &options);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut locked = runtime.block_on(upstream.connect());
+    runtime.block_on(locked.query_drop("LOCK TABLES d.a WRITE")).expect("a lock");
+    tidelake_prints(&["tables", "add", "d.*", "--http", &format!("127.0.0.1:{}", tidelake.ports().http)]);
+    let states = || -> Vec<(String, String)> {
+        let status = tidelake.status();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let tables = status["tables"].as_array().cloned().unwrap_or_default();
+        tables.iter().map(|t| (text(&t["name"]), text(&t["state"]))).collect()
+    };
+    wait_for("the copy that waits for the lock", Duration::from_secs(30), || {
+        states().iter().any(|(_, state)| state == "copying").then_some(())
+    });
+    upstream.execute("USE d; CREATE TABLE IF NOT EXISTS b (id INT PRIMARY KEY, v INT); CREATE TABLE IF NOT EXISTS c (id INT PRIMARY KEY, v INT) ENGINE=InnoDB; INSERT INTO b VALUES (3, 3); INSERT INTO c VALUES (6, 6)");
+    std::thread::sleep(Duration::from_secs(1));
+    runtime.block_on(locked.query_drop("UNLOCK TABLES")).expect("no lock any more");
+    wait_for("all copies", Duration::from_secs(30), || {
+        let states = states();
+        (states.len() == 3 && states.iter().all(|(_, state)| state == "live")).then_some(())
+    });
+    assert_same_contents(&upstream, &tidelake);
+}
+
+#[test]
+fn a_table_that_waits_for_its_copy_is_not_made_by_a_statement_that_does_nothing() {
+    a_no_op_makes_no_table(ServerKind::MySqlNew);
+    a_no_op_makes_no_table(ServerKind::MySqlOld);
 }

@@ -56,10 +56,13 @@ pub enum ControlRecord {
     /// Changes nothing: keeps how far the source has read, which is the position that every record is stored with. A server that is
     /// idle purges its files all the same.
     ReadUpTo,
-    /// The user no longer wants this table, or it vanished upstream while it was copied: drop it from the replica.
+    /// The user no longer wants this table, or it vanished upstream before it was copied: drop it from the replica.
     DropTable {
         /// Which table, copying or visible.
         name: TableName,
+        /// Only if it still waits for a copy or is being copied: by now the stream may have made a table of this name.
+        #[serde(default)]
+        vanished: bool,
     },
 }
 
@@ -124,7 +127,8 @@ mod tests {
 
     #[test]
     fn record_round_trips() {
-        for record in [ControlRecord::DropTable { name: TableName::new("a", "b") }, ControlRecord::ReadUpTo] {
+        let drop = ControlRecord::DropTable { name: TableName::new("a", "b"), vanished: true };
+        for record in [drop, ControlRecord::ReadUpTo] {
             let (back, rows) = decode(&encode(&record, None).expect("encode")).expect("decode");
             assert_eq!(back, record);
             assert!(rows.is_none());

@@ -36,7 +36,7 @@ impl Copies<'_> {
             ControlRecord::CopyDone { copy_id, read_at } => self.done(seq, copy_id, read_at, steps),
             ControlRecord::StopTable { name, reason } => self.stop(seq, &name, reason, steps),
             ControlRecord::ReadUpTo => Ok(()),
-            ControlRecord::DropTable { name } => self.drop_table(seq, &name, steps),
+            ControlRecord::DropTable { name, vanished } => self.drop_table(seq, &name, vanished, steps),
         }
     }
 
@@ -148,8 +148,9 @@ impl Copies<'_> {
         self.change(seq, SchemaChange::CreateTable { def: Box::new(def), state }, steps)
     }
 
-    fn drop_table(&mut self, seq: CommitSeq, name: &TableName, steps: &mut Steps<'_>) -> Result<()> {
-        let both = [self.catalog.copying(name), self.catalog.visible(name)];
+    fn drop_table(&mut self, seq: CommitSeq, name: &TableName, vanished: bool, steps: &mut Steps<'_>) -> Result<()> {
+        let visible = self.catalog.visible(name).filter(|e| !vanished || e.state.wants_resync());
+        let both = [self.catalog.copying(name), visible];
         let ids: Vec<_> = both.into_iter().flatten().map(|e| e.def.id).collect();
         ids.into_iter().try_for_each(|id| self.change(seq, SchemaChange::DropTable(id), steps))
     }

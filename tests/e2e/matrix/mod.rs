@@ -37,6 +37,7 @@ const SCENARIOS: &[&str] = &[
     "images",
     "large",
     "odd_tables",
+    "exists",
 ];
 
 fn sql_of(scenario: &str) -> String {

@@ -57,6 +57,8 @@ pub(super) struct TableOptions {
     pub(super) collation: Option<String>,
     pub(super) engine: Option<String>,
     pub(super) comment: Option<String>,
+    /// MySQL's own text of a CREATE TABLE ... SELECT; it logs none that did nothing.
+    pub(super) starts_transaction: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

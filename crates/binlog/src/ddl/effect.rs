@@ -1,5 +1,7 @@
 //! What a statement does to the catalog, resolved: ids, versions, who is dropped on the way.
 
+mod made;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelake_core::{Catalog, SchemaChange, SourcePosition, TableDef, TableEntry, TableId, TableName, TableState};
@@ -10,6 +12,7 @@ use super::foreign;
 use super::resolve::Resolver;
 use super::token::MODE_NO_ENGINE_SUBSTITUTION;
 use super::{DdlContext, DdlOutcome, VERSIONED, engines};
+use made::Made;
 
 /// Tables a statement names, the one it is about first.
 pub(super) fn names_of(statement: &Statement) -> Vec<RawName> {
@@ -130,8 +133,12 @@ impl<'a> Effect<'a> {
             return;
         }
         let visible = self.catalog.visible(&name).map(|e| e.def.id);
-        if create.if_not_exists && !create.or_replace && (visible.is_some() || self.catalog.copying(&name).is_some()) {
-            return;
+        if create.if_not_exists && !create.or_replace {
+            match self.made(create, visible.is_some() || self.catalog.copying(&name).is_some()) {
+                Made::Yes => {}
+                Made::No => return,
+                Made::Unknown => return self.resync(name, Made::WHY.into()),
+            }
         }
         if self.context.failed && !create.or_replace {
             return;

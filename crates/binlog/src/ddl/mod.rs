@@ -63,6 +63,18 @@ pub struct SessionDefaults {
     pub literals: Option<String>,
 }
 
+/// What the log tells about whether a DDL statement did anything: MySQL logs `CREATE TABLE IF NOT EXISTS` also where a table
+/// or a view of that name is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It did.
+    Yes,
+    /// It did not, or what it made is of an engine without transactions.
+    NotInInnoDb,
+    /// Nothing: MySQL before 8. MariaDB and TiDB log only what was done.
+    Untold,
+}
+
 /// Where and how a statement was run.
 pub struct DdlContext<'a> {
     /// The session's default database; may be empty.
@@ -77,6 +89,10 @@ pub struct DdlContext<'a> {
     pub illegible: bool,
     /// It ended with an error and is logged all the same, because of what it did before.
     pub failed: bool,
+    /// Whether it did anything.
+    pub done: Done,
+    /// A table of which that is not known can be copied.
+    pub copies: bool,
     /// Right after the statement.
     pub position: &'a SourcePosition,
     /// True for tables that the replica follows. Asked with an empty table name for a whole database.

@@ -128,7 +128,11 @@ pub(super) fn table_option(c: &mut Cursor<'_>, options: &mut TableOptions) -> Pa
     }
     *c = start;
     // Row images show whether a table is versioned; the definition does not keep it.
-    if c.eat_all(&["with", "system", "versioning"]) || c.eat_all(&["start", "transaction"]) {
+    if c.eat_all(&["with", "system", "versioning"]) {
+        return Ok(true);
+    }
+    if c.eat_all(&["start", "transaction"]) {
+        options.starts_transaction = true;
         return Ok(true);
     }
     if c.is("partition") || begins_select(c, 0) || !c.is_ident() {

@@ -32,6 +32,10 @@ pub struct QueryEvent<'a> {
     pub flags2: u32,
     /// MySQL 8 and later: `explicit_defaults_for_timestamp`, with statements that depend on it.
     pub explicit_timestamps: Option<bool>,
+    /// MySQL 8 and later: the transaction of a DDL statement that changed something in an engine with transactions.
+    pub ddl_xid: Option<u64>,
+    /// The server is one that logs `ddl_xid` where there is one.
+    pub tells_ddl_xid: bool,
     /// Collation id of the default for utf8mb4 (MySQL 8 and later).
     pub default_utf8mb4: Option<u16>,
     /// MariaDB `character_set_collations`: for a charset (by its default collation's id) another default collation.
@@ -128,7 +132,7 @@ impl<'a> QueryEvent<'a> {
             6 => drop(short_string(r)?),
             7 => drop(r.u16()?),
             8 => self.database_collation = Some(r.u16()?),
-            9 | 17 | 129 => drop(r.u64()?),
+            9 | 129 => drop(r.u64()?),
             11 => {
                 short_string(r)?;
                 short_string(r)?;
@@ -141,8 +145,10 @@ impl<'a> QueryEvent<'a> {
             }
             13 | 128 => drop(r.u24()?),
             16 => self.explicit_timestamps = Some(r.u8()? != 0),
+            17 => (self.ddl_xid, self.tells_ddl_xid) = (Some(r.u64()?), true),
+            // each is younger than the one before it
+            18 => (self.default_utf8mb4, self.tells_ddl_xid) = (Some(r.u16()?), true),
             19 | 20 => drop(r.u8()?),
-            18 => self.default_utf8mb4 = Some(r.u16()?),
             130 => {
                 // flags, and the sequence number of the START ALTER if it is a COMMIT or ROLLBACK ALTER
                 if r.u8()? & 0x0c != 0 {

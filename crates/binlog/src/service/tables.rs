@@ -47,6 +47,9 @@ fn has_snapshots(engine: &str) -> bool {
     ["innodb", "rocksdb", "tokudb"].iter().any(|e| engine.eq_ignore_ascii_case(e))
 }
 
+/// What is a table, and no view or sequence.
+const OF_ROWS: &str = "TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')";
+
 /// Lists the wanted tables; views, sequences and the servers' own tables are none.
 ///
 /// # Errors
@@ -56,10 +59,12 @@ pub(crate) async fn list_wanted(
     conn: &mut Conn,
     filter: &TableFilter,
 ) -> Result<Vec<ListedTable>> {
-    const ASK: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES \
-        WHERE CAST(TABLE_SCHEMA AS BINARY) NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
-        AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')";
-    let rows: Vec<Row> = conn.query(ASK).await.map_err(|e| connector.error("list the tables", &e))?;
+    let ask = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '') FROM information_schema.TABLES \
+         WHERE CAST(TABLE_SCHEMA AS BINARY) NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+         AND {OF_ROWS}"
+    );
+    let rows: Vec<Row> = conn.query(ask).await.map_err(|e| connector.error("list the tables", &e))?;
     let listed = rows.iter().filter_map(|row| {
         let name = TableName::new(text(row, 0)?, text(row, 1)?);
         let kind = if text(row, 2)? == "BASE TABLE" { TableType::Base } else { TableType::SystemVersioned };
@@ -84,14 +89,14 @@ impl TableFacts {
     }
 }
 
-/// Asks for engine and size of a table; `None` if it is gone.
+/// Asks for engine and size of a table; `None` if it is gone, or its name is a view's now.
 ///
 /// # Errors
 /// If the upstream cannot be asked.
 pub(crate) async fn facts(connector: &Connector, conn: &mut Conn, name: &TableName) -> Result<Option<TableFacts>> {
     let sql = format!(
         "SELECT COALESCE(ENGINE, ''), COALESCE(TABLE_ROWS, 0) FROM information_schema.TABLES \
-         WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+         WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND {OF_ROWS}",
         quoted(&name.database),
         quoted(&name.table)
     );

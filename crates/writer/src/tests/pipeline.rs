@@ -5,7 +5,7 @@ use tidelake_core::ports::{Buffer, StoreEngine};
 use tidelake_core::testing::tables::{accounts, add_column, altered, int, null, position, sorted, text};
 use tidelake_core::testing::{MemBuffer, MemStore};
 use tidelake_core::types::{TypeKind, UpstreamType};
-use tidelake_core::{CommitSeq, Error, SchemaChange, TableName, TableState};
+use tidelake_core::{CommitSeq, Error, RESYNC, SchemaChange, TableName, TableState};
 
 use super::{Bench, append, create, delete, insert, when_poked};
 use crate::{WriterOptions, WriterState};
@@ -252,5 +252,31 @@ async fn a_table_that_was_created_after_its_copy_failed_is_not_stopped() {
     bench.buffer.append_control(control::encode(&record, None).unwrap().into()).unwrap();
     bench.settle().await;
     assert_eq!(bench.rows(&a.name).await.unwrap(), [account(1, 10)]);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_created_meanwhile_is_not_dropped_as_one_that_vanished() {
+    let bench = Bench::new(when_poked()).await;
+    let drop = |name: &TableName, vanished| {
+        let record = ControlRecord::DropTable { name: name.clone(), vanished };
+        bench.buffer.append_control(control::encode(&record, None).unwrap().into()).unwrap();
+    };
+    let a = accounts(1, "a");
+    bench.commit(1, &[create(&a), insert(&a, account(1, 10))]);
+    drop(&a.name, true);
+    // of what waits for a copy nothing is left
+    let waiting = TableName::new("bank", "waiting");
+    let stop = ControlRecord::StopTable { name: waiting.clone(), reason: format!("{RESYNC} once more") };
+    bench.buffer.append_control(control::encode(&stop, None).unwrap().into()).unwrap();
+    bench.settle().await;
+    assert!(bench.catalog().visible(&waiting).is_some());
+    drop(&waiting, true);
+    bench.settle().await;
+    assert_eq!(bench.rows(&a.name).await.unwrap(), [account(1, 10)]);
+    assert!(bench.catalog().visible(&waiting).is_none());
+    drop(&a.name, false);
+    bench.settle().await;
+    assert!(bench.catalog().visible(&a.name).is_none());
     bench.stop().await;
 }

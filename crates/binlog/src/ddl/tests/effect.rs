@@ -23,6 +23,42 @@ fn create_drop_truncate() {
     assert_eq!(upstream.resync("CREATE TABLE e LIKE elsewhere").0, ["d.e"]);
 }
 
+/// (ran) MySQL 9.7 logs the transaction of a DDL statement with what it did in InnoDB, and 5.6 nothing; both log CREATE TABLE IF NOT
+/// EXISTS also where there is a table or a view. MariaDB does not.
+#[test]
+fn create_if_not_exists_makes_what_the_log_says_it_made() {
+    let silent = |upstream: &Upstream, sql: &str| assert_eq!(upstream.outcome(sql), DdlOutcome::Ignore, "{sql}");
+    let mut upstream = Upstream::with(&["CREATE TABLE a (i int)", "CREATE TABLE IF NOT EXISTS b (i int)"]);
+    assert!(upstream.has("b"));
+    upstream.flavor = ServerFlavor::MySql;
+    silent(&upstream, "CREATE TABLE IF NOT EXISTS a (k int)");
+    assert_eq!(upstream.resync("CREATE TABLE IF NOT EXISTS v (k int) ENGINE=InnoDB").0, ["d.v"]);
+
+    upstream.done = Done::NotInInnoDb;
+    silent(&upstream, "CREATE TABLE IF NOT EXISTS a (k int)");
+    silent(&upstream, "CREATE TABLE IF NOT EXISTS v (k int) ENGINE=InnoDB");
+    silent(&upstream, "CREATE TABLE IF NOT EXISTS v LIKE a");
+    for sql in ["v (k int)", "v (k int) ENGINE=MyISAM", "v LIKE elsewhere"] {
+        assert_eq!(upstream.resync(&format!("CREATE TABLE IF NOT EXISTS {sql}")).0, ["d.v"]);
+    }
+    upstream.run("CREATE TABLE c (k int) ENGINE=MyISAM");
+    upstream.run("CREATE TABLE IF NOT EXISTS `s` (\n  `id` int NOT NULL\n) START TRANSACTION\n/*!50100 PARTITION BY HASH (`id`)\nPARTITIONS 2 */");
+    assert!(upstream.has("s") && upstream.has("c"));
+    assert_eq!(upstream.resync("CREATE TABLE IF NOT EXISTS v LIKE c").0, ["d.v"]);
+
+    upstream.copies = false;
+    silent(&upstream, "CREATE TABLE IF NOT EXISTS v (k int)");
+    upstream.run("CREATE TABLE IF NOT EXISTS m (k int) ENGINE=MyISAM");
+    upstream.done = Done::Untold;
+    upstream.run("CREATE TABLE IF NOT EXISTS n (k int)");
+    assert!(upstream.has("m") && upstream.has("n"));
+
+    (upstream.done, upstream.copies) = (Done::Yes, true);
+    upstream.run("CREATE TABLE IF NOT EXISTS v (k int)");
+    upstream.run("CREATE TABLE IF NOT EXISTS a (other int)");
+    assert_eq!(names(&upstream.table("a")), ["other"], "an older one is of the past");
+}
+
 #[test]
 fn a_name_that_is_given_away_twice_was_a_temporary_table_s_first() {
     let upstream = Upstream::with(&["CREATE TABLE a (i int)", "RENAME TABLE a TO b, a TO c"]);
@@ -254,6 +290,8 @@ fn an_unreadable_statement_names_its_table_or_none() {
         session: &upstream.session,
         illegible: false,
         failed: false,
+        done: Done::Untold,
+        copies: true,
         position: &position,
         wanted: &|_| true,
     };

@@ -23,6 +23,10 @@ struct Upstream {
     flavor: ServerFlavor,
     /// See [`DdlContext::failed`].
     failed: bool,
+    /// See [`DdlContext::done`].
+    done: Done,
+    /// See [`DdlContext::copies`].
+    copies: bool,
 }
 
 impl Upstream {
@@ -34,6 +38,8 @@ impl Upstream {
             sql_mode: STRICT,
             flavor: ServerFlavor::MariaDb,
             failed: false,
+            done: Done::Untold,
+            copies: true,
         }
     }
 
@@ -57,6 +63,8 @@ impl Upstream {
             session: &self.session,
             illegible: false,
             failed: self.failed,
+            done: self.done,
+            copies: self.copies,
             position: &position,
             wanted,
         };

@@ -7,7 +7,8 @@ use tidelake_core::{Catalog, Error, RESYNC, Result, SchemaChange, TableId, Table
 use super::cascade::descendants;
 use super::port::{DdlContext, DdlOutcome};
 use super::sessions::unquoted;
-use super::{BinlogDecoder, Current};
+use super::{BinlogDecoder, Current, UnknownTables};
+use crate::ddl::Done;
 use crate::mysql::collation;
 use crate::mysql::query::{QueryEvent, QueryForm};
 use crate::mysql::rows::charset::Charset;
@@ -48,6 +49,8 @@ impl BinlogDecoder {
             session: &session,
             illegible,
             failed: query.error_code != 0,
+            done: done(query, current.flavor()),
+            copies: self.unknown == UnknownTables::Ignore,
             position: current.position,
             wanted: &wanted,
         };
@@ -123,6 +126,15 @@ impl BinlogDecoder {
         );
         let tables: Vec<TableId> = current.catalog.tables.keys().copied().collect();
         tables.into_iter().try_for_each(|table| self.stop(table, reason.clone(), current))
+    }
+}
+
+fn done(query: &QueryEvent<'_>, flavor: ServerFlavor) -> Done {
+    match query.ddl_xid {
+        _ if flavor != ServerFlavor::MySql => Done::Untold,
+        Some(_) => Done::Yes,
+        None if query.tells_ddl_xid => Done::NotInInnoDb,
+        None => Done::Untold,
     }
 }
 

@@ -258,7 +258,7 @@ impl Coordinator {
                 continue;
             }
             tracing::info!(table = %entry.def.name, unwanted, "the table is gone or no longer wanted, it is dropped");
-            let record = ControlRecord::DropTable { name: entry.def.name.clone() };
+            let record = ControlRecord::DropTable { name: entry.def.name.clone(), vanished: !unwanted };
             job::append(self.buffer.clone(), record, None).await?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use tidelake_core::{Error, Result, SchemaChange, TableEntry, TableName, TableSta
 
 use super::{Current, FeedDecoder, UnknownTables};
 use crate::ddl::{
-    self, DdlContext, DdlOutcome, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_TRANS_TABLES, SessionDefaults,
+    self, DdlContext, DdlOutcome, Done, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_TRANS_TABLES, SessionDefaults,
 };
 use crate::mysql::statement::Words;
 use crate::ticdc::record::Ddl;
@@ -35,6 +35,8 @@ impl FeedDecoder {
             session: &session,
             illegible: false,
             failed: false,
+            done: Done::Untold,
+            copies: false,
             position: current.position,
             wanted: &wanted,
         };
