@@ -19,3 +19,6 @@ USE gen; REPLACE INTO g (id,a,b) VALUES (1,7,7); INSERT INTO g (id,a,b) VALUES (
 ALTER TABLE g2 ADD COLUMN v2 INT AS (a + z) VIRTUAL; UPDATE g2 SET a=100; ALTER TABLE g2 ADD COLUMN s2 INT AS (a - z) STORED; INSERT INTO g2 (id,a,z) VALUES (9,9,9); UPDATE g2 SET z=1; ALTER TABLE g2 DROP COLUMN v; UPDATE g2 SET a=3 WHERE id=2;
 --# only mysql-new
 USE gen; CREATE TABLE mvi (id INT PRIMARY KEY, j JSON, KEY z ((CAST(j->'$.z' AS UNSIGNED ARRAY)))); INSERT INTO mvi VALUES (1,'{"z":[1,2]}'); UPDATE mvi SET j='{"z":[3]}';
+--# not mysql-old
+USE gen; CREATE TABLE bases (id INT PRIMARY KEY, t VARCHAR(10) CHARACTER SET latin1, bytes INT AS (LENGTH(t)) STORED, hex VARCHAR(60) AS (HEX(t)) VIRTUAL, price DECIMAL(6,1), told VARCHAR(20) AS (CONCAT(price, '!')) STORED, plain INT); INSERT INTO bases (id,t,price,plain) VALUES (1,'é',1.5,1),(2,'ab',2,2);
+ALTER TABLE bases MODIFY price DECIMAL(9,3); INSERT INTO bases (id,t,price) VALUES (3,'ö',3.25); ALTER TABLE bases CONVERT TO CHARACTER SET utf8mb4; UPDATE bases SET plain=7; ALTER TABLE bases MODIFY plain BIGINT; INSERT INTO bases (id,t) VALUES (4,'ü');

@@ -23,7 +23,7 @@ pub(super) enum Altered {
 /// Applies all clauses but RENAME TO, as the server does: first every column keeps its place, is dropped or changed;
 /// then new columns and those with FIRST or AFTER go to theirs.
 pub(super) fn altered(def: &TableDef, actions: &[AlterAction], context: &DdlContext<'_>) -> Altered {
-    let resolver = Resolver { flavor: context.flavor, session: context.session, shown: false };
+    let resolver = Resolver::of(context);
     let ignore = actions.contains(&AlterAction::Ignore);
     let mut work = Work { def: def.clone(), context, resolver, ignore, engine_before: def.engine.clone() };
     // A change of the default charset holds for columns added by the same statement.
@@ -32,9 +32,10 @@ pub(super) fn altered(def: &TableDef, actions: &[AlterAction], context: &DdlCont
             work.options(options);
         }
     }
-    match work.columns(actions).and_then(|()| actions.iter().try_for_each(|a| work.rest(a))) {
-        Ok(()) => Altered::Def(Box::new(work.def)),
-        Err(Stop(reason)) => Altered::Rows(reason),
+    let followed = work.columns(actions).and_then(|()| actions.iter().try_for_each(|a| work.rest(a)));
+    match (followed, type_change::computed_anew(def, &work.def)) {
+        (Ok(()), None) => Altered::Def(Box::new(work.def)),
+        (Err(Stop(reason)), _) | (_, Some(reason)) => Altered::Rows(reason),
     }
 }
 
@@ -220,7 +221,9 @@ impl Work<'_> {
         if is_key && new.nullable {
             return Err(Stop(format!("key column {column} may be NULL now")));
         }
-        if old.nullable && !new.nullable && !self.strict() {
+        // MariaDB puts the time of the statement there, however strict the session is
+        let now = new.ty.kind == TypeKind::Timestamp;
+        if old.nullable && !new.nullable && (now || !self.strict()) {
             return Err(Stop(format!("NULLs in column {column} were replaced")));
         }
         let generated = |c: &ColumnDef| c.extra_sql.starts_with("GENERATED").then(|| c.extra_sql.clone());

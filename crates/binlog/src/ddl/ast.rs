@@ -34,6 +34,17 @@ impl Statement {
     pub(super) fn defines_columns(&self) -> bool {
         matches!(self, Statement::CreateTable(_) | Statement::AlterTable { .. })
     }
+
+    /// True if it names types of columns.
+    pub(super) fn says_types(&self) -> bool {
+        match self {
+            Statement::CreateTable(create) => !create.columns.is_empty(),
+            Statement::AlterTable { actions, .. } => {
+                actions.iter().any(|a| matches!(a, AlterAction::AddColumn { .. } | AlterAction::ChangeColumn { .. }))
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +79,8 @@ pub(super) struct ColumnSpec {
     pub(super) ty: UpstreamType,
     /// The BINARY attribute: the `_bin` collation of the charset.
     pub(super) binary: bool,
+    /// REAL: a DOUBLE, or a FLOAT by `sql_mode`.
+    pub(super) real: bool,
     /// TEXT(n), BLOB(n): n.
     pub(super) text_length: Option<u32>,
     pub(super) nullable: Option<bool>,

@@ -191,7 +191,7 @@ impl<'a> Effect<'a> {
     }
 
     fn resolver(&self) -> Resolver<'a> {
-        Resolver { flavor: self.context.flavor, session: self.context.session, shown: false }
+        Resolver::of(self.context)
     }
 
     /// CREATE TABLE ... LIKE: everything but rows and foreign keys.

@@ -1,8 +1,6 @@
 //! Dates and times as the server reads them from literals.
 
-use tidelake_core::types::temporal::{
-    DAY_US, TIME_MAX_US, date_of, day_number, is_invalid_day, join_micros, split_micros,
-};
+use tidelake_core::types::temporal::{TIME_MAX_US, date_of, day_number, join_micros, split_micros};
 
 /// A date and a time of day, zero and partial dates included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +52,9 @@ impl Civil {
         day_number(self.year, self.month, self.day)
     }
 
-    /// Stored microseconds, rounded to `fsp` digits.
+    /// Stored microseconds, if `fsp` digits hold them.
     pub(super) fn micros(&self, fsp: u8) -> Option<i64> {
-        let time_us = round(self.time_us, fsp);
-        if time_us >= DAY_US && is_invalid_day(self.day()) {
-            return None;
-        }
-        Some(join_micros(self.day(), time_us))
+        Some(join_micros(self.day(), exact(self.time_us, fsp)?))
     }
 
     pub(super) fn date_text(&self) -> String {
@@ -93,7 +87,7 @@ fn compact_parts(text: &str) -> Option<Vec<u16>> {
     Some(parts)
 }
 
-/// Splits off `.123456` and gives it in microseconds, the seventh digit rounded.
+/// Splits off `.123456` and gives it in microseconds.
 fn split_fraction(text: &str) -> Option<(&str, i64)> {
     // A '.' may also stand between the parts of a date: a fraction follows a time or a run of digits.
     let Some((head, fraction)) = text.rsplit_once('.') else { return Some((text, 0)) };
@@ -103,15 +97,17 @@ fn split_fraction(text: &str) -> Option<(&str, i64)> {
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let mut digits = fraction.to_owned();
-    digits.truncate(7);
-    let tenths: i64 = format!("{digits:0<7}").parse().ok()?;
-    Some((head, (tenths + 5) / 10))
+    let digits = fraction.trim_end_matches('0');
+    if digits.len() > 6 {
+        return None;
+    }
+    Some((head, format!("{digits:0<6}").parse().ok()?))
 }
 
-fn round(us: i64, fsp: u8) -> i64 {
+/// `None` with more digits than `fsp`: MySQL rounds them and MariaDB cuts them off, each unless its `sql_mode` says otherwise.
+fn exact(us: i64, fsp: u8) -> Option<i64> {
     let unit = 10i64.pow(6 - u32::from(fsp.min(6)));
-    (us + unit / 2) / unit * unit
+    (us % unit == 0).then_some(us)
 }
 
 /// Microseconds of a TIME: `-838:59:59.5`, `1 02:03:04`, `12:30`, `123456`.
@@ -135,7 +131,7 @@ pub(super) fn time_micros(text: &str, fsp: u8) -> Option<i64> {
         return None;
     }
     let us = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction_us;
-    let us = round(us, fsp);
+    let us = exact(us, fsp)?;
     (us <= TIME_MAX_US).then_some(if negative { -us } else { us })
 }
 

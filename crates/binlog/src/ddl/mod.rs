@@ -35,8 +35,8 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Catalog, Error, Result, SchemaChange, SourcePosition, TableDef, TableName};
 
 pub use token::{
-    MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_ALL_TABLES,
-    MODE_STRICT_TRANS_TABLES,
+    MODE_ANSI_QUOTES, MODE_NO_BACKSLASH_ESCAPES, MODE_NO_ENGINE_SUBSTITUTION, MODE_REAL_AS_FLOAT,
+    MODE_STRICT_ALL_TABLES, MODE_STRICT_TRANS_TABLES,
 };
 
 pub(crate) use charset::{default_collation, max_bytes};
@@ -131,6 +131,11 @@ pub fn changes(sql: &str, context: &DdlContext<'_>, catalog: &Catalog) -> DdlOut
             effect::Effect::new(context, catalog)
                 .unreadable(table, "it has bytes that are no text in its client's charset")
         }
+        (Ok(statement), _) if statement.says_types() && other_names(context) => {
+            let table = effect::names_of(&statement).into_iter().next();
+            effect::Effect::new(context, catalog)
+                .unreadable(table, "types have other names in sql_mode ORACLE and MAXDB")
+        }
         (Ok(statement), None) => effect::Effect::new(context, catalog).of(&statement),
         (Ok(statement), Some(error)) => {
             let table = effect::names_of(&statement).into_iter().next();
@@ -141,6 +146,16 @@ pub fn changes(sql: &str, context: &DdlContext<'_>, catalog: &Catalog) -> DdlOut
             effect::Effect::new(context, catalog).unreadable(unreadable.table, &error.describe(sql))
         }
     }
+}
+
+/// True in modes in which DATE and BLOB, or TIMESTAMP, are other types. MySQL 8 and later have none of them.
+fn other_names(context: &DdlContext<'_>) -> bool {
+    let modes = match context.flavor {
+        ServerFlavor::MariaDb => token::MODE_ORACLE | token::MODE_MAXDB,
+        ServerFlavor::MySql => token::MODE_MAXDB,
+        ServerFlavor::TiDb => 0,
+    };
+    context.sql_mode & modes != 0
 }
 
 /// Reads a CREATE TABLE, e.g. the text of SHOW CREATE TABLE, into a first version (`TableId(0)`).
@@ -170,7 +185,7 @@ pub fn parse_create_table(
     if create.has_period_columns() {
         return Err(Error::Invalid(format!("table {name}: {VERSIONED}")));
     }
-    resolve::Resolver { flavor, session, shown: true }
+    resolve::Resolver { flavor, session, real_is_float: false, shown: true }
         .table(&create, name)
         .map_err(|reason| invalid(format!("{reason} in {}", near(sql, 0))))
 }

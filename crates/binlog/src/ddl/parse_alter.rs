@@ -217,7 +217,10 @@ fn drop(c: &mut Cursor<'_>, actions: &mut Vec<AlterAction>) -> Parsed<()> {
     }
     if c.eat_all(&["foreign", "key"]) || c.eat_any(&["constraint", "check"]) {
         c.eat_all(&["if", "exists"]);
-        actions.push(AlterAction::DropConstraint(c.ident()?));
+        let name = c.ident()?;
+        // the key is a constraint of this name
+        let primary = name.eq_ignore_ascii_case("primary");
+        actions.push(if primary { AlterAction::DropPrimaryKey } else { AlterAction::DropConstraint(name) });
         return Ok(());
     }
     if c.eat_all(&["period", "for"]) {

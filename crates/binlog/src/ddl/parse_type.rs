@@ -13,6 +13,7 @@ pub(super) fn column_type(c: &mut Cursor<'_>, name: String, flavor: ServerFlavor
         name,
         ty: UpstreamType::new(TypeKind::Int),
         binary: false,
+        real: false,
         text_length: None,
         nullable: None,
         default: None,
@@ -72,7 +73,10 @@ fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut C
             c.eat("precision");
             floating(c, K::Double, spec)
         }
-        "real" => floating(c, K::Double, spec),
+        "real" => {
+            spec.real = true;
+            floating(c, K::Double, spec)
+        }
         "bit" => sized(c, K::Bit, 1, spec),
         "date" => plain(K::Date, spec),
         "time" => temporal(c, K::Time, spec),

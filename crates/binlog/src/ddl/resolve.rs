@@ -5,12 +5,12 @@ use tidelake_core::show_create::{COMPRESSED, default_width, quote_text};
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{ColumnDef, ColumnId, TableId, TableName, TypeKind, UpstreamType};
 
-use super::SessionDefaults;
 use super::ast::{
     ColumnKey, ColumnSpec, ConstraintKind, ConstraintSpec, CreateTable, DefaultSpec, KeyKind, KeyPart, KeySpec,
     Literal, RawName,
 };
 use super::charset::{binary_collation, max_bytes, resolve};
+use super::{DdlContext, MODE_REAL_AS_FLOAT, SessionDefaults};
 use super::{keys, literal};
 
 impl RawName {
@@ -74,8 +74,18 @@ pub(super) fn foreign_key_of_column(spec: &ColumnSpec, flavor: ServerFlavor) -> 
 pub(super) struct Resolver<'a> {
     pub(super) flavor: ServerFlavor,
     pub(super) session: &'a SessionDefaults,
+    /// `sql_mode` REAL_AS_FLOAT.
+    pub(super) real_is_float: bool,
     /// The text is SHOW CREATE TABLE's: what it leaves out has its old default.
     pub(super) shown: bool,
+}
+
+impl<'a> Resolver<'a> {
+    /// For a statement of the stream.
+    pub(super) fn of(context: &DdlContext<'a>) -> Resolver<'a> {
+        let real_is_float = context.sql_mode & MODE_REAL_AS_FLOAT != 0;
+        Resolver { flavor: context.flavor, session: context.session, real_is_float, shown: false }
+    }
 }
 
 impl Resolver<'_> {
@@ -155,6 +165,12 @@ impl Resolver<'_> {
     fn column_type(&self, spec: &ColumnSpec, table: (&str, &str)) -> UpstreamType {
         use TypeKind as K;
         let mut ty = spec.ty.clone();
+        if spec.real && self.real_is_float {
+            ty.kind = K::Float;
+        }
+        if ty.kind == K::VarBinary && u64::from(ty.length) > LONGEST_VARCHAR {
+            ty = UpstreamType::new(sized_blob(u64::from(ty.length)));
+        }
         if ty.is_integer() && ty.length == 0 && self.flavor != ServerFlavor::MySql {
             ty.length = default_width(&ty);
         }
@@ -173,6 +189,10 @@ impl Resolver<'_> {
         }
         if let Some(length) = spec.text_length {
             ty.kind = sized_text(u64::from(length) * u64::from(max_bytes(&charset)));
+        }
+        let bytes = u64::from(ty.length) * u64::from(max_bytes(&charset));
+        if ty.kind == K::VarChar && bytes > LONGEST_VARCHAR {
+            ty = UpstreamType::new(sized_text(bytes));
         }
         if charset == "binary" && ty.is_text() {
             ty.kind = binary_kind(ty.kind);
@@ -213,6 +233,9 @@ impl Resolver<'_> {
         if bare && self.flavor != ServerFlavor::MariaDb { quote_text(&printed) } else { printed }
     }
 }
+
+/// Bytes. Without strict mode a longer VARCHAR becomes a TEXT, VARBINARY a BLOB.
+const LONGEST_VARCHAR: u64 = 65_535;
 
 fn raw_literal(value: &Literal) -> String {
     match value {

@@ -7,6 +7,12 @@ use super::SyntaxError;
 
 /// `sql_mode` bit: `"` quotes identifiers.
 pub const MODE_ANSI_QUOTES: u64 = 4;
+/// `sql_mode` bit: REAL is FLOAT.
+pub const MODE_REAL_AS_FLOAT: u64 = 1;
+/// `sql_mode` bit of MariaDB: its dialect of Oracle's.
+pub(super) const MODE_ORACLE: u64 = 1 << 9;
+/// `sql_mode` bit of MariaDB, and of MySQL before 8.
+pub(super) const MODE_MAXDB: u64 = 1 << 12;
 /// `sql_mode` bit: `\` is an ordinary character in strings.
 pub const MODE_NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 /// `sql_mode` bits: a value that does not fit is an error (in transactional tables, in all tables).

@@ -1,8 +1,8 @@
 //! Changes of a column's type: which of them keep every stored value as it is.
 
-use tidelake_core::{TypeKind, UpstreamType};
+use tidelake_core::{TableDef, TypeKind, UpstreamType};
 
-use super::charset::contains;
+use super::charset::{contains, max_bytes};
 
 /// `None` if rows written with `old` read the same with `new`; else what is lost or unknown.
 ///
@@ -24,6 +24,30 @@ pub(super) fn loss(old: &UpstreamType, new: &UpstreamType, strict: bool) -> Opti
         (a, b) => a == b,
     };
     (!fits).then(|| format!("{:?} to {:?} changes stored values", old.kind, new.kind).to_lowercase())
+}
+
+/// Upstream computes columns anew when the type of one that they are computed from changes: `CONCAT(price)` of 1.5 becomes 1.500.
+pub(super) fn computed_anew(old: &TableDef, new: &TableDef) -> Option<String> {
+    let computed: Vec<String> = new
+        .columns
+        .iter()
+        .map(|c| c.extra_sql.to_lowercase())
+        .filter(|sql| sql.contains("generated always as"))
+        .collect();
+    let mut changed = new.columns.iter().filter_map(|column| {
+        let before = &old.columns[old.index_of(column.id)?];
+        (before.ty != column.ty).then_some((before, column))
+    });
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let named = |name: &str| {
+        let name = name.to_lowercase();
+        let plain = name.chars().all(is_word);
+        let has =
+            |sql: &str| if plain { sql.split(|c| !is_word(c)).any(|word| word == name) } else { sql.contains(&name) };
+        computed.iter().any(|sql| has(sql))
+    };
+    let (_, column) = changed.find(|(before, column)| named(&before.name) || named(&column.name))?;
+    Some(format!("column {}, from which others are computed, gets another type", column.name))
 }
 
 fn integer_bits(kind: TypeKind) -> u32 {
@@ -67,8 +91,15 @@ fn capacity(ty: &UpstreamType) -> u64 {
 
 /// Most bytes a value may take in the new type's charset.
 fn bytes_needed(ty: &UpstreamType, charset: &str) -> u64 {
-    let declared_in_characters = matches!(ty.kind, TypeKind::Char | TypeKind::VarChar);
-    capacity(ty).saturating_mul(if declared_in_characters { u64::from(super::charset::max_bytes(charset)) } else { 1 })
+    let to = u64::from(max_bytes(charset));
+    if matches!(ty.kind, TypeKind::Char | TypeKind::VarChar) {
+        return capacity(ty).saturating_mul(to);
+    }
+    let charset_before = ty.charset.as_deref().unwrap_or("utf8mb4");
+    let from = u64::from(max_bytes(charset_before));
+    // a TEXT of single bytes takes up to four times as many in UTF-8
+    let grows = to > from && (charset_before, charset) != ("utf8mb3", "utf8mb4");
+    if grows { ((capacity(ty) / from) * to).min(u64::from(u32::MAX)) } else { capacity(ty) }
 }
 
 fn text_fits(old: &UpstreamType, new: &UpstreamType, strict: bool) -> bool {
@@ -78,16 +109,14 @@ fn text_fits(old: &UpstreamType, new: &UpstreamType, strict: bool) -> bool {
     if new.kind == TypeKind::Char && old.kind != TypeKind::Char {
         return false;
     }
-    if strict {
-        return true;
-    }
     let characters = |ty: &UpstreamType| matches!(ty.kind, TypeKind::Char | TypeKind::VarChar);
     let long_enough = match (characters(old), characters(new)) {
-        (true, true) => new.length >= old.length,
+        (true, true) => strict || new.length >= old.length,
+        // (ran) MariaDB and MySQL 5.6 cut spaces at the end of a TEXT without a word, however strict the session is
         (_, false) => capacity(new) >= bytes_needed(old, to),
         (false, true) => false,
     };
-    long_enough && contains(to, from)
+    long_enough && (strict || contains(to, from))
 }
 
 fn bytes_fit(old: &UpstreamType, new: &UpstreamType, strict: bool) -> bool {

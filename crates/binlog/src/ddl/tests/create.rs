@@ -290,3 +290,30 @@ fn labels_in_charset_binary_are_the_bytes_of_the_session() {
     assert_eq!(def.columns[0].ty.labels, ["\0x", "\0y\0z"]);
     assert_eq!(def.columns[1].ty.labels, ["x"]);
 }
+
+#[test]
+fn some_modes_give_types_other_names() {
+    let mut upstream = Upstream::new();
+    upstream.sql_mode = MODE_REAL_AS_FLOAT;
+    upstream.run("CREATE TABLE r (a real, b double, c real(10,2) unsigned)");
+    upstream.run("ALTER TABLE r ADD d real");
+    let shown = columns(&upstream.table("r"), ServerFlavor::MariaDb);
+    assert_eq!(shown, ["a float?", "b double?", "c float(10,2) unsigned?", "d float?"]);
+    for mode in [1 << 9, 1 << 12] {
+        upstream.sql_mode = mode;
+        assert_eq!(upstream.resync("CREATE TABLE o (a date, b timestamp, c blob)").0, ["d.o"]);
+    }
+    upstream.run("DROP TABLE r");
+}
+
+/// (ran) Without strict mode, on MySQL 9.7.
+#[test]
+fn a_text_that_is_too_long_for_varchar_gets_another_type() {
+    let def = create(
+        "CREATE TABLE v (a varchar(70000) charset latin1, b varbinary(70000), c varchar(20000) charset utf8mb4, \
+         d varchar(16383) charset utf8mb4, e varchar(70000) charset binary)",
+        ServerFlavor::MySql,
+    );
+    let shown = columns(&def, ServerFlavor::MySql);
+    assert_eq!(shown, ["a mediumtext?", "b mediumblob?", "c mediumtext?", "d varchar(16383)?", "e mediumblob?"]);
+}
