@@ -15,13 +15,13 @@ use crate::{bank, kinds, store};
 /// Kills while tables are being copied, kills while all tables stream.
 const KILLS: (u32, u32) = (3, 4);
 
-/// Clients of every kind.
-pub fn everybody() -> Vec<Box<dyn Workload>> {
+/// Clients of every kind that a server has.
+pub fn everybody(kind: ServerKind) -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(bank::Teller(1)),
         Box::new(bank::Teller(2)),
         Box::new(store::Clerk::new(1)),
-        Box::new(kinds::Tinkerer),
+        Box::new(kinds::Tinkerer(kind)),
     ]
 }
 
@@ -43,21 +43,23 @@ pub fn wait_copied(tidelake: &Tidelake) {
 
 #[test]
 fn killed_at_random_moments_it_resumes_exactly() {
-    killed_at_random_moments(ServerKind::MariaDb, &kinds::setup(), everybody());
+    killed_at_random_moments(ServerKind::MariaDb);
 }
 
-/// Without [`kinds`], which are MariaDB's.
 #[test]
 fn killed_at_random_moments_it_resumes_exactly_on_mysql_9() {
-    let clients: Vec<Box<dyn Workload>> =
-        vec![Box::new(bank::Teller(1)), Box::new(bank::Teller(2)), Box::new(store::Clerk::new(1))];
-    killed_at_random_moments(ServerKind::MySqlNew, "", clients);
+    killed_at_random_moments(ServerKind::MySqlNew);
 }
 
-fn killed_at_random_moments(kind: ServerKind, further: &str, clients: Vec<Box<dyn Workload>>) {
+#[test]
+fn killed_at_random_moments_it_resumes_exactly_on_mysql_5_6() {
+    killed_at_random_moments(ServerKind::MySqlOld);
+}
+
+fn killed_at_random_moments(kind: ServerKind) {
     let upstream = MariaDb::start(MariaDbOptions::of(kind));
-    upstream.execute(&with_sequences(&upstream, &(bank::setup() + &store::setup() + further)));
-    let load = Load::start(&upstream, clients, Duration::from_millis(4));
+    upstream.execute(&with_sequences(&upstream, &(bank::setup() + &store::setup() + &kinds::setup(kind))));
+    let load = Load::start(&upstream, everybody(kind), Duration::from_millis(4));
     // Small chunks: the copy meets many transactions, and the kills meet the copy.
     let options = ["--interval", "20ms", "--copy-chunk-rows", "400", "--flush-interval", "1s"];
     let mut tidelake = Tidelake::run(&upstream.source_url(), &options);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::compare::assert_same_contents;
 use crate::load::{Load, Workload};
@@ -16,10 +16,11 @@ use crate::{bank, kinds, store};
 /// A server's history in three files, the server stopped writing.
 fn recorded() -> (MariaDb, TempDir) {
     let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &kinds::setup()));
+    upstream.execute(&(bank::setup() + &kinds::setup(ServerKind::MariaDb)));
     upstream.execute("FLUSH BINARY LOGS");
     upstream.execute(&store::setup());
-    let workloads: Vec<Box<dyn Workload>> = vec![Box::new(bank::Teller(1)), Box::new(kinds::Tinkerer)];
+    let workloads: Vec<Box<dyn Workload>> =
+        vec![Box::new(bank::Teller(1)), Box::new(kinds::Tinkerer(ServerKind::MariaDb))];
     let load = Load::start(&upstream, workloads, Duration::ZERO);
     std::thread::sleep(Duration::from_millis(700));
     upstream.execute("FLUSH BINARY LOGS");

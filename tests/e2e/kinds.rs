@@ -3,13 +3,28 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use tidelake_testkit::ServerKind;
 
 use crate::load::Workload;
 
 /// A table `id INT PRIMARY KEY` and columns with the values they may get (SQL literals).
 struct Typed {
     name: &'static str,
-    columns: &'static [(&'static str, &'static [&'static str])],
+    columns: &'static [Column],
+}
+
+/// Definition and values of a column.
+type Column = (&'static str, &'static [&'static str]);
+
+impl Typed {
+    /// The columns whose types a server has.
+    fn columns(&self, kind: ServerKind) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().filter(move |(definition, _)| match definition.split(' ').nth(1) {
+            Some("UUID" | "INET6" | "INET4") => !kind.is_mysql(),
+            Some("JSON") => kind != ServerKind::MySqlOld,
+            _ => true,
+        })
+    }
 }
 
 const NUMBERS: Typed = Typed {
@@ -105,41 +120,48 @@ const KEYED: &str = "
     CREATE TABLE kinds.no_key (a INT NULL, b VARCHAR(10) NULL);
     CREATE TABLE kinds.only_unique (u INT NOT NULL, v INT, UNIQUE (u));
     CREATE TABLE kinds.null_unique (u INT NULL, v INT, UNIQUE (u));
-    CREATE TABLE kinds.computed (id INT NOT NULL PRIMARY KEY, a INT NOT NULL, kept INT AS (a * 2) PERSISTENT,
-      after_all INT NULL);
     CREATE DATABASE `größe \"x\"`;
     CREATE TABLE `größe \"x\"`.`ta``ble` (`sel ect` INT NOT NULL PRIMARY KEY, `名前` VARCHAR(20) NULL, `from` INT NULL);
     CREATE TABLE `größe \"x\"`.`Upper` (Id INT NOT NULL PRIMARY KEY, `Value` INT NULL);";
 
-/// Databases, tables and first rows.
-pub fn setup() -> String {
+/// MySQL 5.6 has none.
+const COMPUTED: &str = "
+    CREATE TABLE kinds.computed (id INT NOT NULL PRIMARY KEY, a INT NOT NULL, kept INT AS (a * 2) STORED, after_all INT NULL);
+    INSERT INTO kinds.computed (id, a, after_all) VALUES (1, 5, 1), (2, -7, NULL);";
+
+/// Databases, tables and first rows, as far as a server can have them.
+pub fn setup(kind: ServerKind) -> String {
     let mut sql =
         "CREATE DATABASE kinds; SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'; SET time_zone = '+00:00';"
             .to_owned();
     for table in &TYPED {
-        let columns: Vec<&str> = table.columns.iter().map(|(definition, _)| *definition).collect();
+        let columns: Vec<&str> = table.columns(kind).map(|(definition, _)| *definition).collect();
         sql += &format!("CREATE TABLE {} (id INT NOT NULL PRIMARY KEY, {});", table.name, columns.join(", "));
         // Every value of every column once, before the copy.
-        let rows = table.columns.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+        let rows = table.columns(kind).map(|(_, values)| values.len()).max().unwrap_or(0);
         for id in 0..rows {
-            let values: Vec<&str> = table.columns.iter().map(|(_, values)| values[id % values.len()]).collect();
+            let values: Vec<&str> = table.columns(kind).map(|(_, values)| values[id % values.len()]).collect();
             sql += &format!("INSERT INTO {} VALUES ({id}, {});", table.name, values.join(", "));
         }
     }
     sql += KEYED;
+    if kind != ServerKind::MySqlOld {
+        sql += COMPUTED;
+    }
     sql + "INSERT INTO kinds.no_key VALUES (1, 'twin'), (1, 'twin'), (NULL, NULL), (NULL, NULL), (2, 'one');
            INSERT INTO kinds.no_case VALUES ('Abc', 1), ('äx', 2), ('zebra', 3);
            INSERT INTO kinds.huge VALUES (0, 1), (18446744073709551615, 2), (9223372036854775808, 3);
-           INSERT INTO kinds.computed (id, a, after_all) VALUES (1, 5, 1), (2, -7, NULL);
            INSERT INTO `größe \"x\"`.`ta``ble` VALUES (1, '花子', NULL), (2, NULL, 3);"
 }
 
 /// Changes rows of all these tables.
-pub struct Tinkerer;
+pub struct Tinkerer(pub ServerKind);
 
 impl Workload for Tinkerer {
     fn transaction(&mut self, rng: &mut StdRng) -> Vec<String> {
-        (0..rng.random_range(1..6)).map(|_| if rng.random_bool(0.5) { typed(rng) } else { keyed(rng) }).collect()
+        (0..rng.random_range(1..6))
+            .map(|_| if rng.random_bool(0.5) { typed(rng, self.0) } else { keyed(rng, self.0) })
+            .collect()
     }
 }
 
@@ -147,24 +169,25 @@ fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
     *from.choose(rng).expect("the lists above are not empty")
 }
 
-fn typed(rng: &mut StdRng) -> String {
+fn typed(rng: &mut StdRng, kind: ServerKind) -> String {
     let table = TYPED.choose(rng).expect("not empty");
+    let columns: Vec<&Column> = table.columns(kind).collect();
     let id = rng.random_range(0..60);
     match rng.random_range(0..4) {
         0 => format!("DELETE FROM {} WHERE id = {id}", table.name),
         1 => {
-            let (definition, values) = pick(rng, table.columns);
+            let (definition, values) = pick(rng, &columns);
             let column = definition.split(' ').next().unwrap_or(definition);
             format!("UPDATE {} SET {column} = {} WHERE id BETWEEN {id} AND {}", table.name, pick(rng, values), id + 5)
         }
         _ => {
-            let values: Vec<&str> = table.columns.iter().map(|(_, values)| pick(rng, values)).collect();
+            let values: Vec<&str> = columns.iter().map(|(_, values)| pick(rng, values)).collect();
             format!("REPLACE INTO {} VALUES ({id}, {})", table.name, values.join(", "))
         }
     }
 }
 
-fn keyed(rng: &mut StdRng) -> String {
+fn keyed(rng: &mut StdRng, kind: ServerKind) -> String {
     let (n, v) = (rng.random_range(0..40), rng.random_range(0..1000));
     let upsert = |table: &str, columns: &str, key: &str| {
         format!("INSERT INTO {table} ({columns}, v) VALUES ({key}, {v}) ON DUPLICATE KEY UPDATE v = {v}")
@@ -191,7 +214,9 @@ fn keyed(rng: &mut StdRng) -> String {
         10 if rng.random_bool(0.5) => format!("DELETE FROM kinds.no_key WHERE a = {} LIMIT 1", n % 3),
         10 => format!("UPDATE kinds.no_key SET b = 'other' WHERE a = {} LIMIT 2", n % 3),
         11 => upsert(pick(rng, &["kinds.only_unique", "kinds.null_unique"]), "u", &n.to_string()),
-        12 => format!("REPLACE INTO kinds.computed (id, a, after_all) VALUES ({n}, {v}, NULL)"),
+        12 if kind != ServerKind::MySqlOld => {
+            format!("REPLACE INTO kinds.computed (id, a, after_all) VALUES ({n}, {v}, NULL)")
+        }
         _ => {
             format!("REPLACE INTO `größe \"x\"`.`ta``ble` VALUES ({n}, '{}', {v})", pick(rng, &["花子", "O''Neil", ""]))
         }
@@ -202,7 +227,7 @@ fn keyed(rng: &mut StdRng) -> String {
 mod tests {
     use std::time::Duration;
 
-    use tidelake_testkit::{MariaDb, MariaDbOptions};
+    use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
     use crate::audit::Auditor;
     use crate::load::{Load, Workload};
@@ -212,14 +237,15 @@ mod tests {
     /// What the scenarios take for granted: the upstream itself never breaks these rules.
     #[test]
     fn the_workloads_keep_their_promises_upstream() {
-        let upstream = MariaDb::start(MariaDbOptions::default());
-        upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup()));
+        let kind = ServerKind::MariaDb;
+        let upstream = MariaDb::start(MariaDbOptions::of(kind));
+        upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup(kind)));
         let workloads: Vec<Box<dyn Workload>> = vec![
             Box::new(bank::Teller(1)),
             Box::new(bank::Teller(2)),
             Box::new(store::Clerk::new(1)),
             Box::new(store::Clerk::new(2)),
-            Box::new(kinds::Tinkerer),
+            Box::new(kinds::Tinkerer(kind)),
         ];
         let load = Load::start(&upstream, workloads, Duration::ZERO);
         let auditor = Auditor::start(Address::of_upstream(upstream.port()));

@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::compare::assert_same_contents;
 use crate::crashes::wait_copied;
@@ -11,7 +11,7 @@ use crate::{bank, kinds, store};
 
 fn shared() -> (MariaDb, Tidelake) {
     let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup()));
+    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup(ServerKind::MariaDb)));
     let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&tidelake);
     (upstream, tidelake)

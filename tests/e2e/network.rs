@@ -7,7 +7,7 @@ use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, TcpProxy};
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
 use crate::crashes::wait_copied;
-use crate::load::{Load, Workload};
+use crate::load::{Load, Workload, with_sequences};
 use crate::tidelake::{Tidelake, wait_for};
 use crate::{bank, store};
 
@@ -15,10 +15,24 @@ fn clients() -> Vec<Box<dyn Workload>> {
     vec![Box::new(bank::Teller(1)), Box::new(store::Clerk::new(1))]
 }
 
+fn upstream_with(kind: ServerKind, sql: &str) -> MariaDb {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, sql));
+    upstream
+}
+
 #[test]
 fn an_upstream_that_restarts_or_is_killed_is_followed_again() {
-    let mut upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup()));
+    restarts_are_followed(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_mysql_9_that_restarts_or_is_killed_is_followed_again() {
+    restarts_are_followed(ServerKind::MySqlNew);
+}
+
+fn restarts_are_followed(kind: ServerKind) {
+    let mut upstream = upstream_with(kind, &(bank::setup() + &store::setup()));
     let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&tidelake);
     let auditor = Auditor::start(tidelake.address());
@@ -38,8 +52,21 @@ fn an_upstream_that_restarts_or_is_killed_is_followed_again() {
 
 #[test]
 fn a_cut_line_is_mended_in_the_copy_and_in_the_stream() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup()));
+    a_cut_line_is_mended(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_cut_line_to_mysql_9_is_mended_in_the_copy_and_in_the_stream() {
+    a_cut_line_is_mended(ServerKind::MySqlNew);
+}
+
+#[test]
+fn a_cut_line_to_mysql_5_6_is_mended_in_the_copy_and_in_the_stream() {
+    a_cut_line_is_mended(ServerKind::MySqlOld);
+}
+
+fn a_cut_line_is_mended(kind: ServerKind) {
+    let upstream = upstream_with(kind, &(bank::setup() + &store::setup()));
     let proxy = TcpProxy::start(upstream.port());
     let source = format!("mysql://tidelake:tide@127.0.0.1:{}", proxy.port());
     let load = Load::start(&upstream, clients(), Duration::from_millis(5));
@@ -62,8 +89,16 @@ fn a_cut_line_is_mended_in_the_copy_and_in_the_stream() {
 
 #[test]
 fn a_frozen_upstream_hurts_nobody() {
-    let mut upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&bank::setup());
+    a_freeze_hurts_nobody(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_frozen_mysql_9_hurts_nobody() {
+    a_freeze_hurts_nobody(ServerKind::MySqlNew);
+}
+
+fn a_freeze_hurts_nobody(kind: ServerKind) {
+    let mut upstream = upstream_with(kind, &bank::setup());
     let tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&tidelake);
     upstream.freeze();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidelake_testkit::{MariaDb, MariaDbOptions, TcpProxy};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind, TcpProxy};
 
 use crate::audit::Auditor;
 use crate::compare::assert_same_contents;
@@ -109,7 +109,7 @@ impl Processes {
 
 /// Databases, tables and first rows of everybody.
 pub fn everything() -> String {
-    bank::setup() + &store::setup() + &kinds::setup()
+    bank::setup() + &store::setup() + &kinds::setup(ServerKind::MariaDb)
 }
 
 /// The same SELECT gives the same text as upstream, through two fronts; the past and the latest too.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, ServerKind};
 
 use crate::compare::assert_same_contents;
 use crate::crashes::{everybody, wait_copied};
@@ -13,8 +13,8 @@ use crate::{bank, kinds, store};
 #[test]
 fn ctrl_c_ends_well_and_the_next_start_goes_on() {
     let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup()));
-    let load = Load::start(&upstream, everybody(), Duration::from_millis(5));
+    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup(ServerKind::MariaDb)));
+    let load = Load::start(&upstream, everybody(ServerKind::MariaDb), Duration::from_millis(5));
     let mut tidelake = Tidelake::run(&upstream.source_url(), &["--interval", "50ms", "--copy-chunk-rows", "1000"]);
     // Once in the copy, once in the stream.
     assert_eq!(tidelake.interrupt().code(), Some(0), "{}", tidelake.printed());

@@ -23,19 +23,37 @@ fn verify(replica: &Tidelake, args: &[&str]) -> (bool, String) {
 
 #[test]
 fn a_busy_replica_is_equal_in_every_type_and_kind_of_key() {
-    let upstream = MariaDb::start(MariaDbOptions::default());
-    upstream.execute(&(bank::setup() + &store::setup() + &kinds::setup()));
-    upstream.execute(
-        "CREATE DATABASE d; USE d; CREATE TABLE n (a INT, b VARCHAR(9)); INSERT INTO n SELECT seq DIV 3, 'x' FROM seq_1_to_5000;
-         CREATE TABLE m (id INT PRIMARY KEY) ENGINE=Aria; GRANT LOCK TABLES ON d.* TO 'tidelake'@'127.0.0.1'",
-    );
+    busy_and_equal(ServerKind::MariaDb);
+}
+
+#[test]
+fn a_busy_replica_of_mysql_9_is_equal_in_every_type_and_kind_of_key() {
+    busy_and_equal(ServerKind::MySqlNew);
+}
+
+#[test]
+fn a_busy_replica_of_mysql_5_6_is_equal_in_every_type_and_kind_of_key() {
+    busy_and_equal(ServerKind::MySqlOld);
+}
+
+fn busy_and_equal(kind: ServerKind) {
+    let upstream = MariaDb::start(MariaDbOptions::of(kind));
+    upstream.execute(&with_sequences(&upstream, &(bank::setup() + &store::setup() + &kinds::setup(kind))));
+    let engine = if kind.is_mysql() { "MyISAM" } else { "Aria" };
+    upstream.execute(&with_sequences(
+        &upstream,
+        &format!(
+            "CREATE DATABASE d; USE d; CREATE TABLE n (a INT, b VARCHAR(9)); INSERT INTO n SELECT seq DIV 3, 'x' FROM seq_1_to_5000;
+             CREATE TABLE m (id INT PRIMARY KEY) ENGINE={engine}; GRANT LOCK TABLES ON d.* TO 'tidelake'@'127.0.0.1'"
+        ),
+    ));
     let replica = Tidelake::run(&upstream.source_url(), &["--interval", "20ms"]);
     wait_copied(&replica);
     let clients: Vec<Box<dyn Workload>> = vec![
         Box::new(bank::Teller(1)),
         Box::new(bank::Teller(2)),
         Box::new(store::Clerk::new(1)),
-        Box::new(kinds::Tinkerer),
+        Box::new(kinds::Tinkerer(kind)),
     ];
     let load = Load::start(&upstream, clients, Duration::from_millis(2));
     for _ in 0..3 {
