@@ -27,6 +27,19 @@ impl PipelineProbe {
     pub fn wake(&self, writer: WriterHandle) {
         *self.writer.lock() = Some(writer);
     }
+
+    /// The newest seq at or before a position, if everything up to it was read. One that is named in the upstream's words has no
+    /// order, so all that was read with it counts.
+    fn covering(&self, position: &SourcePosition) -> Result<Option<CommitSeq>> {
+        if position.name().is_none() {
+            return Ok(self.buffer.seq_covering(position));
+        }
+        let read = self.buffer.read_position().borrow().clone().unwrap_or_default();
+        if !read.is_known() || !self.source.has_read(&read, position)? {
+            return Ok(None);
+        }
+        Ok(self.buffer.seq_covering(&read))
+    }
 }
 
 #[async_trait]
@@ -79,7 +92,7 @@ impl FreshnessProbe for PipelineProbe {
         let mut read = self.buffer.read_position();
         loop {
             read.mark_unchanged();
-            if let Some(seq) = self.buffer.seq_covering(position) {
+            if let Some(seq) = self.covering(position)? {
                 self.writer.lock().as_ref().inspect(|w| w.poke());
                 return Ok(seq);
             }

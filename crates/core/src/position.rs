@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// A place in the upstream's bin log, right after a transaction (or after other events that were read).
 ///
 /// `token` is opaque outside the source that made it. `major` and `minor` order positions of one upstream
-/// history (binlog: file number and byte offset; TiDB: commit-ts and 0).
+/// history (binlog: file number and byte offset; TiDB: commit-ts and 0). A place that a person names in the upstream's own
+/// words has no order here: see [`SourcePosition::named`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourcePosition {
     /// First part of the order within one upstream history.
@@ -21,6 +22,20 @@ pub struct SourcePosition {
 }
 
 impl SourcePosition {
+    /// A place as the upstream names it, such as a set of GTIDs: only the source knows whether it was read
+    /// ([`Source::has_read`](crate::ports::Source::has_read)).
+    #[must_use]
+    pub fn named(words: impl Into<String>) -> SourcePosition {
+        SourcePosition { token: words.into(), ..SourcePosition::default() }
+    }
+
+    /// The words of [`SourcePosition::named`]; tokens that sources make are JSON.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let is_named = self.order() == (0, 0) && !self.token.is_empty() && !self.token.starts_with('{');
+        is_named.then_some(self.token.as_str())
+    }
+
     /// The order within one upstream history, as a pair.
     #[must_use]
     pub fn order(&self) -> (u64, u64) {

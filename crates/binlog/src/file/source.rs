@@ -16,6 +16,7 @@ use super::reader::{EventReader, MAGIC_BYTES, Next};
 use crate::filter::TableFilter;
 use crate::mysql::decoder::{BinlogDecoder, DdlInterpreter, UnknownTables};
 use crate::mysql::group::{GrouperMode, TransactionGrouper};
+use crate::mysql::named;
 use crate::mysql::position::BinlogPosition;
 use crate::mysql::sink::BufferSink;
 
@@ -79,6 +80,10 @@ impl FileSource {
 impl Source for FileSource {
     fn kind(&self) -> &'static str {
         "file"
+    }
+
+    fn has_read(&self, read: &SourcePosition, wanted: &SourcePosition) -> Result<bool> {
+        named::has_read(read, wanted)
     }
 
     async fn stream(

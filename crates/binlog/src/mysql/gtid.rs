@@ -176,6 +176,22 @@ impl GtidState {
         self.without(other).is_empty()
     }
 
+    /// True if everything that `asked` names was committed here. MariaDB's numbers ascend in a domain, whoever commits, so the
+    /// newest one tells, as for its `MASTER_GTID_WAIT`.
+    #[must_use]
+    pub fn has(&self, asked: &GtidState) -> bool {
+        let newest = |domain: &u32| self.domains.get(domain).map_or(0, |(_, sequence)| *sequence);
+        let domains = asked.servers.iter().all(|(origin, sequence)| {
+            let of_server = self.servers.get(origin).copied().unwrap_or(0);
+            of_server.max(newest(&origin.0)) >= *sequence
+        });
+        let sets = asked.sets.iter().all(|(origin, intervals)| {
+            let ours = self.sets.get(origin).map_or(&[][..], Vec::as_slice);
+            subtract(intervals, ours).is_empty()
+        });
+        domains && sets
+    }
+
     fn parse_domain(&mut self, part: &str) -> Option<()> {
         let mut numbers = part.split('-');
         let (domain, server) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);

@@ -14,6 +14,7 @@ use super::server::UpstreamServer;
 use super::{DdlReading, ReplicaParts, ServiceOptions, Shared, TableVerdict, copy, history, stream, verify};
 use crate::filter::TableFilter;
 use crate::mysql::decoder::{BinlogDecoder, UnknownTables};
+use crate::mysql::named;
 use crate::mysql::position::BinlogPosition;
 
 /// Longest wait for the upstream's answer to "where is your head".
@@ -164,6 +165,10 @@ impl Source for ServiceSource {
 
     fn still_follows(&self, head: &SourcePosition) -> bool {
         self.shared.still_follows(head)
+    }
+
+    fn has_read(&self, read: &SourcePosition, wanted: &SourcePosition) -> Result<bool> {
+        named::has_read(read, wanted)
     }
 
     async fn copy_tables(

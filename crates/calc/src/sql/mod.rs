@@ -17,6 +17,7 @@ mod dialect;
 mod error;
 mod filters;
 mod form;
+mod fresh;
 mod info_schema;
 mod late;
 mod lexing;

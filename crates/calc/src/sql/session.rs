@@ -15,6 +15,7 @@ use tidelake_core::types::text::TextContext;
 use super::Room;
 use super::as_of::{self, Travel};
 use super::error::{of_port, read_only, syntax, unknown_database, unsupported};
+use super::fresh;
 use super::info_schema::Source;
 use super::lexing::{Lexed, lex};
 use super::running::Running;
@@ -81,9 +82,17 @@ impl Session {
     fn freshness(&self) -> Result<Freshness, SqlError> {
         match self.variables.travel() {
             Some(travel) => travel.freshness(self.room.options.flavor),
-            None if self.variables.latest() => Ok(Freshness::Latest),
-            None => Ok(Freshness::Any),
+            None => self.freshness_of(self.variables.freshness()),
         }
+    }
+
+    fn freshness_of(&self, value: &str) -> Result<Freshness, SqlError> {
+        fresh::freshness(value, self.room.options.flavor).ok_or_else(|| {
+            let message = format!(
+                "Variable 'tidelake_freshness' can't be set to the value of '{value}': of TiDB a TSO is wanted, such as at_least:441349361156227074"
+            );
+            SqlError::new(1231, "42000", message)
+        })
     }
 
     /// A query without its `AS OF TIMESTAMP`, and its snapshot: the one that the clause names, else the statement's.

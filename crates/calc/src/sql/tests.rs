@@ -18,8 +18,8 @@ use tidelake_core::types::arrow::upstream_type;
 use tidelake_core::types::temporal::{day_number, join_micros};
 use tidelake_core::types::text::{ServerFlavor, TextColumn};
 use tidelake_core::{
-    CellValue, ColumnDef, CommitSeq, Error, RowOp, SchemaChange, TableDef, TableName, TableState, TypeKind,
-    UpstreamType, WriterEpoch,
+    CellValue, ColumnDef, CommitSeq, Error, RowOp, SchemaChange, SourcePosition, TableDef, TableName, TableState,
+    TypeKind, UpstreamType, WriterEpoch,
 };
 
 use super::{SqlEngine, SqlOptions};
@@ -467,6 +467,10 @@ async fn freshness_is_asked_and_lapsed_leases_are_errors() {
     ask(&mut *s, "SELECT 1").await.unwrap();
     let asked = shop.latch.state.lock().asked.clone();
     assert_eq!(asked, [Freshness::Any, Freshness::Latest]);
+    ask(&mut *s, "SET STATEMENT tidelake_freshness = 'at_least:0-1-55' FOR SELECT 1").await.unwrap();
+    let asked = shop.latch.state.lock().asked.last().cloned();
+    assert_eq!(asked, Some(Freshness::AtLeast(SourcePosition::named("0-1-55"))));
+    assert_eq!(ask(&mut *s, "SET tidelake_freshness = 'at_least:'").await.unwrap_err().code, 1231);
     shop.latch.state.lock().latest_fails = true;
     let late = ask(&mut *s, "SELECT 1").await.unwrap_err();
     assert_eq!((late.code, late.message.contains("waited 5s")), (3024, true), "{late}");

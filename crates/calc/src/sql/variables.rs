@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidelake_core::CellValue;
 
 use super::as_of::Travel;
+use super::fresh;
 use super::zone::{UTC, Zone};
 use crate::session::SqlError;
 
@@ -215,7 +216,7 @@ impl Variables {
         let wrong =
             || SqlError::new(1231, "42000", format!("Variable '{name}' can't be set to the value of '{value}'"));
         match name.as_str() {
-            "tidelake_freshness" if !matches!(value.as_str(), "any" | "latest") => return Err(wrong()),
+            "tidelake_freshness" if !fresh::is_value(&value) => return Err(wrong()),
             "tidelake_freshness_timeout" => {
                 value.parse::<u32>().map_err(|_| wrong())?;
             }
@@ -280,12 +281,12 @@ impl Variables {
         Ok(())
     }
 
-    /// True if the session wants 'latest'.
-    pub(crate) fn latest(&self) -> bool {
-        self.text("tidelake_freshness") == "latest"
+    /// How new a snapshot must be; one of [`fresh::is_value`].
+    pub(crate) fn freshness(&self) -> &str {
+        self.text("tidelake_freshness")
     }
 
-    /// How long 'latest' may take.
+    /// How long that may take.
     pub(crate) fn freshness_timeout(&self) -> Duration {
         Duration::from_secs(self.text("tidelake_freshness_timeout").parse().unwrap_or(60))
     }
@@ -344,11 +345,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freshness_has_two_values() {
+    fn freshness_has_three_values() {
         let mut v = Variables::new("x", &SqlZones::default(), DefaultFreshness::Any, Duration::from_secs(60));
-        assert!(!v.latest());
-        v.set("TIDELAKE_FRESHNESS", Some("latest".into())).unwrap();
-        assert!(v.latest());
+        assert_eq!(v.freshness(), "any");
+        for value in ["latest", "at_least:0-1-55"] {
+            v.set("TIDELAKE_FRESHNESS", Some(value.into())).unwrap();
+            assert_eq!(v.freshness(), value);
+        }
         assert_eq!(v.set("tidelake_freshness", Some("soon".into())).unwrap_err().code, 1231);
         assert_eq!(v.set("nothing_like_this", Some("1".into())).unwrap_err().code, 1193);
         v.set("autocommit", Some("0".into())).unwrap();

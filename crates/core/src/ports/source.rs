@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ports::buffer::Buffer;
 use crate::ports::decoder::TransactionDecoder;
 use crate::ports::store::StoreEngine;
@@ -99,6 +99,17 @@ pub trait Source: Send + Sync {
     fn still_follows(&self, head: &SourcePosition) -> bool {
         let _ = head;
         true
+    }
+
+    /// True if everything up to `wanted` was read once the source has read up to `read`, one of its own positions.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a place that is named in words which say nothing of this upstream.
+    fn has_read(&self, read: &SourcePosition, wanted: &SourcePosition) -> Result<bool> {
+        match wanted.name() {
+            None => Ok(read.covers(wanted)),
+            Some(words) => Err(Error::Invalid(format!("{words:?} names no place of this upstream"))),
+        }
     }
 
     /// Copies every wanted table that the engine's catalog does not have live, and keeps doing so (new wishes,

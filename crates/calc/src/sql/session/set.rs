@@ -91,7 +91,13 @@ impl Session {
             CellValue::Decimal(s) | CellValue::Str(s) => Some(s),
             CellValue::Bytes(b) => Some(String::from_utf8_lossy(&b).into_owned()),
         });
-        self.variables.set(name.trim_start_matches('@'), text)
+        let name = name.trim_start_matches('@');
+        if let Some(value) =
+            text.as_deref().filter(|_| name.trim_matches('`').eq_ignore_ascii_case("tidelake_freshness"))
+        {
+            self.freshness_of(value)?;
+        }
+        self.variables.set(name, text)
     }
 
     /// The value of an assignment; `None` is DEFAULT.
