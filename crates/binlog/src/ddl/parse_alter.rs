@@ -57,6 +57,8 @@ fn clause(c: &mut Cursor<'_>, flavor: ServerFlavor, actions: &mut Vec<AlterActio
         }
         "remove" | "enable" | "disable" | "force" | "with" | "without" => upkeep(c, actions),
         "truncate" | "exchange" | "discard" | "import" => rows(c, actions),
+        // where TiDB keeps copies and how it spreads rows; nothing stands beside it
+        "set" | "cache" | "nocache" | "attributes" | "split" if flavor == ServerFlavor::TiDb => partitions(c, actions),
         _ => options(c, actions),
     }
 }

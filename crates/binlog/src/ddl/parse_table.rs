@@ -155,6 +155,19 @@ fn named_option(c: &mut Cursor<'_>, options: &mut TableOptions) -> Parsed<()> {
         _ if c.is_punct(b'(') => {
             c.parenthesised()?;
         }
+        // TiDB: when rows go, `c + INTERVAL 1 DAY`, and where they lie
+        "ttl" => {
+            c.ident()?;
+            c.expect_punct(b'+')?;
+            c.expect("interval")?;
+            c.advance();
+            c.ident()?;
+        }
+        "placement" => {
+            c.expect("policy")?;
+            c.eat_punct(b'=');
+            c.ident()?;
+        }
         _ => {
             if c.is_punct(b'-') {
                 c.advance();

@@ -121,6 +121,11 @@ fn known_type(c: &mut Cursor<'_>, word: &str, flavor: ServerFlavor, spec: &mut C
         "uuid" => plain(K::Uuid, spec),
         "inet4" => plain(K::Inet4, spec),
         "inet6" => plain(K::Inet6, spec),
+        "vector" if c.eat_punct(b'<') => {
+            c.expect("float")?;
+            c.expect_punct(b'>')?;
+            sized(c, K::Vector, 0, spec)
+        }
         "vector" => sized(c, K::Vector, if flavor == ServerFlavor::MySql { 2048 } else { 0 }, spec),
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection" => {

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn a_ddl_at_the_floor_is_read_again() {
         let mut offsets = Offsets::at(10);
-        let ddl = Ddl { database: "d".into(), table: "t".into(), query: "TRUNCATE t".into(), columns: None };
+        let ddl =
+            Ddl { database: "d".into(), table: "t".into(), query: "TRUNCATE t".into(), columns: None, collation: None };
         offsets.read(10, &[Event::Watermark(7)]);
         assert_eq!(offsets.resume(7), 11);
         offsets.read(11, &[Event::Ddl { commit_ts: 7, ddl }]);

@@ -17,6 +17,7 @@ use super::options::{KafkaOptions, Protocol};
 use super::resume::Offsets;
 use crate::mysql::decoder::UnknownTables;
 use crate::ticdc::append::FeedAppender;
+use crate::ticdc::databases::Databases;
 use crate::ticdc::partitions::Watermarks;
 use crate::ticdc::place::FeedPlace;
 use crate::ticdc::progress::{FeedProgress, StallWatch};
@@ -134,6 +135,7 @@ struct Run<'a> {
     buffer: &'a dyn Buffer,
     read: &'a Mutex<Vec<i64>>,
     assembler: Assembler,
+    databases: Databases,
     watermarks: Watermarks,
     offsets: Vec<Offsets>,
     /// The offsets that positions carry now.
@@ -153,13 +155,27 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>> {
         let assembler = Assembler::new(&options.scratch, MEMORY, after.as_ref())?;
         let resume = after.as_ref().map(|place| place.offsets.clone()).unwrap_or_default();
+        let databases = after.as_ref().map(|place| place.databases.clone()).unwrap_or_default();
         if let Some(after) = &after {
             progress.reached(after);
         }
         let offsets = resume.iter().map(|o| Offsets::at(*o)).collect();
         let watermarks = Watermarks::new(resume.len());
         let (fresh, throttled, stall) = (after.is_none(), false, StallWatch::default());
-        Ok(Run { options, progress, buffer, read, assembler, watermarks, offsets, resume, fresh, throttled, stall })
+        Ok(Run {
+            options,
+            progress,
+            buffer,
+            read,
+            assembler,
+            databases,
+            watermarks,
+            offsets,
+            resume,
+            fresh,
+            throttled,
+            stall,
+        })
     }
 
     async fn run(&mut self, cancel: &CancellationToken) -> Result<()> {
@@ -269,6 +285,9 @@ impl<'a> Run<'a> {
         };
         let place = || format!("partition {partition} of topic {} at offset {}", self.options.topic, message.offset);
         parsed.map_err(|e| e.at(place()))?;
+        if self.options.protocol == Protocol::Drainer {
+            secondary::leave_out_repeated(&mut events, self.watermarks.of(partition));
+        }
         for event in &events {
             match event {
                 // one partition has everything, in commit order, however many the topic has
@@ -287,13 +306,17 @@ impl<'a> Run<'a> {
     }
 
     fn release(&mut self) -> Result<()> {
-        let mut appender = FeedAppender::new(self.buffer, &self.options.zone, false)?.resuming_at(self.resume.clone());
+        let exact = self.options.protocol == Protocol::Drainer;
+        let appender = FeedAppender::new(self.buffer, &self.options.zone, exact)?.resuming_at(self.resume.clone());
+        let mut appender = appender.knowing(self.databases.clone());
         self.assembler.release(self.watermarks.least(), &mut appender)?;
         appender.close()?;
+        self.databases = appender.databases().clone();
         let floor = self.assembler.floor();
         self.resume = self.offsets.iter_mut().map(|o| o.resume(floor)).collect();
         if floor > 0 {
-            let place = FeedPlace { offsets: self.resume.clone(), ..self.assembler.place() };
+            let (offsets, databases) = (self.resume.clone(), self.databases.clone());
+            let place = FeedPlace { offsets, databases, ..self.assembler.place() };
             self.buffer.note_read(place.to_source());
             self.buffer.sync()?;
             self.progress.reached(&place);

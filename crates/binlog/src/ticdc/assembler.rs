@@ -1,7 +1,7 @@
 //! Holds events until a watermark covers them, then gives them out in commit order, each once.
 //!
 //! Order: commit-ts; within one, the images that die, then those that are born, then DDL in the order it came (rows of a DDL's
-//! own commit-ts have the schema before it). Equal images are one, with the number of copies; a DDL of equal text at one
+//! own commit-ts have the schema before it), RENAMEs as their names demand (`renames`). Equal images are one, with the number of copies; a DDL of equal text at one
 //! commit-ts is one. What was given out before is dropped when it is sent again.
 
 use std::path::Path;
@@ -10,6 +10,7 @@ use tidelake_core::{Error, Result};
 
 use super::place::{FeedPlace, ddl_hash};
 use super::record::Event;
+use super::renames;
 use super::runs::Runs;
 
 const ROW: u8 = 0;
@@ -146,8 +147,14 @@ impl Assembler {
         let covered = self.memory.partition_point(|r| commit_ts(r) <= watermark);
         let rest = self.memory.split_off(covered);
         let mut memory = std::mem::replace(&mut self.memory, rest).into_iter().peekable();
-        let mut ordered =
-            Ordered { out, open: None, copies: 0, ddl_ts: self.floor, taken: std::mem::take(&mut self.taken) };
+        let mut ordered = Ordered {
+            out,
+            open: None,
+            copies: 0,
+            ddl: Vec::new(),
+            ddl_ts: self.floor,
+            taken: std::mem::take(&mut self.taken),
+        };
         loop {
             let run =
                 self.runs.smallest().filter(|run| self.runs.peek(*run).is_some_and(|r| commit_ts(r) <= watermark));
@@ -176,6 +183,8 @@ struct Ordered<'o> {
     out: &'o mut dyn Outlet,
     open: Option<Vec<u8>>,
     copies: u32,
+    /// DDLs of `ddl_ts` that were not given out yet: hash and JSON.
+    ddl: Vec<(u64, Vec<u8>)>,
     ddl_ts: u64,
     taken: Vec<u64>,
 }
@@ -183,7 +192,6 @@ struct Ordered<'o> {
 impl Ordered<'_> {
     fn record(&mut self, record: Vec<u8>) -> Result<()> {
         if record.get(8) == Some(&DDL) {
-            self.close()?;
             return self.ddl(&record);
         }
         if self.open.as_ref() == Some(&record) {
@@ -195,25 +203,36 @@ impl Ordered<'_> {
         Ok(())
     }
 
+    /// Gives out what is held: an image, or the DDLs of one commit-ts.
     fn close(&mut self) -> Result<()> {
-        let Some(record) = self.open.take() else { return Ok(()) };
-        self.out.image(commit_ts(&record), self.copies, record.get(PREFIX..).unwrap_or_default())
+        if let Some(record) = self.open.take() {
+            self.out.image(commit_ts(&record), self.copies, record.get(PREFIX..).unwrap_or_default())?;
+        }
+        let mut ddl = std::mem::take(&mut self.ddl);
+        renames::order(&mut ddl, |(_, json)| serde_json::from_slice(json).ok());
+        for (hash, json) in ddl {
+            self.taken.push(hash);
+            self.out.ddl(self.ddl_ts, &self.taken, &json)?;
+        }
+        Ok(())
     }
 
     fn ddl(&mut self, record: &[u8]) -> Result<()> {
         let ts = commit_ts(record);
         let content = record.get(PREFIX + 8..).and_then(|content| content.split_first_chunk::<8>());
         let (hash, json) = content.ok_or_else(|| Error::corrupt("a run of a feed", "a record that is too short"))?;
+        if self.ddl_ts != ts || self.open.is_some() {
+            self.close()?;
+        }
         if self.ddl_ts != ts {
             self.ddl_ts = ts;
             self.taken.clear();
         }
         let hash = u64::from_be_bytes(*hash);
-        if self.taken.contains(&hash) {
-            return Ok(());
+        if !self.taken.contains(&hash) && self.ddl.iter().all(|(other, _)| *other != hash) {
+            self.ddl.push((hash, json.to_vec()));
         }
-        self.taken.push(hash);
-        self.out.ddl(ts, &self.taken, json)
+        Ok(())
     }
 }
 

@@ -81,7 +81,7 @@ pub fn parse(message: &[u8], filter: &TableFilter, out: &mut Vec<Event>) -> Pars
         extension.commit_ts.filter(|ts| *ts > 0).ok_or(Malformed::because("a Canal-JSON message without commitTs"))?;
     if message.is_ddl {
         let query = message.sql.ok_or(Malformed::because("a DDL message without its sql"))?;
-        let ddl = Ddl { database: message.database, table: message.table, query, columns: None };
+        let ddl = Ddl { database: message.database, table: message.table, query, columns: None, collation: None };
         out.push(Event::Ddl { commit_ts, ddl });
         return Ok(());
     }

@@ -113,6 +113,9 @@ fn unescape(text: &str) -> Vec<u8> {
     text.replace("\\t", "\t").replace("\\r", "\r").replace("\\n", "\n").into_bytes()
 }
 
+/// The first field of the line that names the others.
+const HEADER: &[u8] = b"ticdc-meta$operation";
+
 /// One field of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -226,6 +229,10 @@ pub fn event(
     let [op, table, database, rest @ ..] = fields else {
         return Err(Malformed::because("a CSV record of fewer than four fields"));
     };
+    // the first line of a file, with output-field-header = true
+    if op.bytes == HEADER {
+        return Ok(());
+    }
     let name = |field: &Field| {
         String::from_utf8(field.bytes.clone()).map_err(|_| Malformed::because("a name that is not UTF-8"))
     };
@@ -234,11 +241,12 @@ pub fn event(
         return Ok(());
     }
     let ts = rest.first().filter(|f| !f.quoted).and_then(|f| std::str::from_utf8(&f.bytes).ok()?.parse::<u64>().ok());
-    // a commit-ts is far above any other number a row begins with
-    let commit_ts = ts.filter(|ts| *ts >> 18 > 0).ok_or(Malformed::because(
+    let is_flag = |f: &Field| !f.quoted && matches!(f.bytes.as_slice(), b"true" | b"false");
+    // a commit-ts is far above any other number a row begins with; a lower one must be one field more than the values
+    let one_more = rest.len() == columns.len() + 1 + usize::from(rest.get(1).is_some_and(is_flag));
+    let commit_ts = ts.filter(|ts| *ts >> 18 > 0 || (*ts > 0 && one_more)).ok_or(Malformed::because(
         "a CSV record without a commit-ts: set include-commit-ts = true under [sink.csv] of the changefeed",
     ))?;
-    let is_flag = |f: &Field| !f.quoted && matches!(f.bytes.as_slice(), b"true" | b"false");
     // no value is a bare true or false where strings are quoted
     let could_be = options.quote.is_some() || rest.len() == columns.len() + 2;
     let flagged = options.old_value.unwrap_or_else(|| rest.get(1).is_some_and(is_flag) && could_be);

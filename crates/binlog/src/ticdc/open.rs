@@ -79,7 +79,7 @@ pub fn parse(key: &[u8], value: &[u8], filter: &TableFilter, out: &mut Vec<Event
             1 => row(&key, value, filter, out)?,
             2 => {
                 let DdlValue { q } = json(value)?;
-                let ddl = Ddl { database: key.scm, table: key.tbl, query: q, columns: None };
+                let ddl = Ddl { database: key.scm, table: key.tbl, query: q, columns: None, collation: None };
                 out.push(Event::Ddl { commit_ts: key.ts, ddl });
             }
             3 => out.push(Event::Watermark(key.ts)),

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidelake_core::{Error, Result, SourcePosition};
 
+use super::databases::Databases;
+
 /// Microseconds since 1970 UTC at which a TSO was given out (its upper bits are milliseconds).
 #[must_use]
 pub fn time_us(tso: u64) -> i64 {
@@ -22,6 +24,9 @@ pub struct FeedPlace {
     /// Kafka: the offset from which each partition is read again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<i64>,
+    /// What the feed has told of databases up to here.
+    #[serde(default, skip_serializing_if = "Databases::is_empty")]
+    pub databases: Databases,
     /// The tables are to be copied as of `tso` before anything of the feed is read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub copying: bool,

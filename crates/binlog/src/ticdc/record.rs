@@ -226,6 +226,9 @@ pub struct Ddl {
     /// The table's columns after it, where the format says them: our reading of the text is held against them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// The default collation of the database, where the feed has told that it is none of TiDB's own ([`super::databases`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<String>,
 }
 
 /// One event of a feed.

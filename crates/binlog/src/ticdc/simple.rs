@@ -93,6 +93,7 @@ fn ddl(message: Message) -> Parsed<Event> {
         table: schema.table,
         query,
         columns: columns.map(|c| c.into_iter().map(|c| c.name).collect()),
+        collation: None,
     };
     Ok(Event::Ddl { commit_ts: message.commit_ts, ddl })
 }

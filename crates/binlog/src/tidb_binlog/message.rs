@@ -90,7 +90,16 @@ impl Binlog {
                 let query = self.ddl_query.as_deref().ok_or(Malformed::because("a DDL record without its text"))?;
                 let text = std::str::from_utf8(query).map_err(|_| Malformed::because("DDL that is not UTF-8"))?;
                 let (database, query) = split_use(text);
-                Ok((ts, Record::Ddl(Ddl { database, table: String::new(), query: query.to_owned(), columns: None })))
+                Ok((
+                    ts,
+                    Record::Ddl(Ddl {
+                        database,
+                        table: String::new(),
+                        query: query.to_owned(),
+                        columns: None,
+                        collation: None,
+                    }),
+                ))
             }
             Some(0) | None => {
                 let mut images = Vec::new();

@@ -138,7 +138,7 @@ pub fn parse(message: &[u8], filter: &TableFilter, out: &mut Vec<Event>) -> Pars
             let query = String::from_utf8(data.ddl_query.unwrap_or_default());
             let query = query.map_err(|_| Malformed::because("DDL that is not UTF-8"))?;
             let (database, table) = (data.schema_name.unwrap_or_default(), data.table_name.unwrap_or_default());
-            out.push(Event::Ddl { commit_ts, ddl: Ddl { database, table, query, columns: None } });
+            out.push(Event::Ddl { commit_ts, ddl: Ddl { database, table, query, columns: None, collation: None } });
         }
         Some(0) | None => {
             let zone = binlog.time_zone.filter(|zone| !zone.is_empty());
@@ -150,6 +150,12 @@ pub fn parse(message: &[u8], filter: &TableFilter, out: &mut Vec<Event>) -> Pars
     }
     out.push(Event::Watermark(commit_ts));
     Ok(())
+}
+
+/// Messages come in commit order, so rows at or before the newest commit-ts that was read were read with it: Drainer was restarted, and
+/// sends them again. What is left is each change once, equal rows of a table without a key as often as they are.
+pub fn leave_out_repeated(events: &mut Vec<Event>, newest: u64) {
+    events.retain(|event| !matches!(event, Event::Image { commit_ts, .. } if *commit_ts <= newest));
 }
 
 impl Table {

@@ -167,7 +167,7 @@ fn read_all(
     let first = if after.copied { 0 } else { first_segment(&segments, after.tso)? };
     progress.set(SourceState::Streaming, "");
     progress.reached(&after);
-    let appender = FeedAppender::new(buffer, &options.zone, true)?;
+    let appender = FeedAppender::new(buffer, &options.zone, true)?.knowing(after.databases.clone());
     let mut run =
         Run { options, progress, buffer, cancel, appender, place: after, synced: Instant::now(), unsynced: 0 };
     let mut queue = segments[first..].to_vec();
@@ -240,7 +240,7 @@ impl Run<'_> {
                     self.appender.image(ts, 1, image)?;
                 }
                 self.appender.close()?;
-                self.place = FeedPlace::at(ts);
+                self.place = FeedPlace { databases: self.appender.databases().clone(), ..FeedPlace::at(ts) };
             }
             Record::Ddl(ddl) => {
                 let hash = ddl_hash(&ddl.query);
@@ -256,7 +256,8 @@ impl Run<'_> {
                 }
                 taken.push(hash);
                 self.appender.ddl(ts, &taken, &json)?;
-                self.place = FeedPlace { ddl: crate::ticdc::assembler::hex(&taken), ..FeedPlace::at(ts) };
+                let (ddl, databases) = (crate::ticdc::assembler::hex(&taken), self.appender.databases().clone());
+                self.place = FeedPlace { ddl, databases, ..FeedPlace::at(ts) };
             }
         }
         Ok(())

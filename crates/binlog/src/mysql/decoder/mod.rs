@@ -16,7 +16,7 @@
 
 mod cascade;
 pub mod port;
-mod sessions;
+pub(crate) mod sessions;
 mod statements;
 mod stop;
 mod tables;

@@ -56,31 +56,60 @@ impl Sessions {
                     self.temporary.remove(&(query.session, name));
                 }
             }
-            ("CREATE", "DATABASE" | "SCHEMA") => {
-                let guarded = skip_existence(&mut words);
-                let Some(name) = words.next().map(unquoted) else { return };
-                let exists = catalog.databases.contains(&name) || self.databases.contains_key(&name);
-                let said = said_collation(words, &session_of(query, flavor), flavor);
+            (_, "DATABASE" | "SCHEMA") => {
                 let server = query.server.and_then(collation::name).map(str::to_owned);
-                if let Some(default) = said.or(server).filter(|_| !(guarded && exists)) {
-                    self.databases.insert(name, default);
-                }
-            }
-            ("ALTER", "DATABASE" | "SCHEMA") => {
-                let is_option =
-                    |w: &&str| ["DEFAULT", "CHARACTER", "CHARSET", "COLLATE"].iter().any(|o| w.eq_ignore_ascii_case(o));
-                let name = if words.peek().is_none_or(is_option) { None } else { words.next() };
-                let name = name.map_or_else(|| query.database.clone().into_owned(), unquoted);
-                if let Some(default) = said_collation(words, &session_of(query, flavor), flavor) {
-                    self.databases.insert(name, default);
-                }
-            }
-            ("DROP", "DATABASE" | "SCHEMA") => {
-                skip_existence(&mut words);
-                words.next().map(unquoted).and_then(|name| self.databases.remove(&name));
+                let known = |name: &str| catalog.databases.contains(name);
+                let session = session_of(query, flavor);
+                note_database(&mut self.databases, sql, &query.database, server, &session, flavor, known);
             }
             _ => {}
         }
+    }
+}
+
+/// Learns the default collation of a database from CREATE, ALTER or DROP DATABASE. `server` is that of one that does not say it,
+/// `known` tells whether one is there already.
+pub(crate) fn note_database(
+    databases: &mut BTreeMap<String, String>,
+    sql: &str,
+    current: &str,
+    server: Option<String>,
+    session: &SessionDefaults,
+    flavor: ServerFlavor,
+    known: impl Fn(&str) -> bool,
+) {
+    let mut words = Words { rest: sql }.peekable();
+    let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+    if verb == "CREATE" && words.next_if(|w| w.eq_ignore_ascii_case("OR")).is_some() {
+        words.next();
+    }
+    if !words.next().is_some_and(|w| ["DATABASE", "SCHEMA"].iter().any(|o| w.eq_ignore_ascii_case(o))) {
+        return;
+    }
+    match verb.as_str() {
+        "CREATE" => {
+            let guarded = skip_existence(&mut words);
+            let Some(name) = words.next().map(unquoted) else { return };
+            let exists = known(&name) || databases.contains_key(&name);
+            let said = said_collation(words, session, flavor);
+            if let Some(default) = said.or(server).filter(|_| !(guarded && exists)) {
+                databases.insert(name, default);
+            }
+        }
+        "ALTER" => {
+            let is_option =
+                |w: &&str| ["DEFAULT", "CHARACTER", "CHARSET", "COLLATE"].iter().any(|o| w.eq_ignore_ascii_case(o));
+            let name = if words.peek().is_none_or(is_option) { None } else { words.next() };
+            let name = name.map_or_else(|| current.to_owned(), unquoted);
+            if let Some(default) = said_collation(words, session, flavor) {
+                databases.insert(name, default);
+            }
+        }
+        "DROP" => {
+            skip_existence(&mut words);
+            words.next().map(unquoted).and_then(|name| databases.remove(&name));
+        }
+        _ => {}
     }
 }
 
@@ -120,7 +149,7 @@ fn dropped(mut words: std::iter::Peekable<Words<'_>>, database: &str) -> Vec<Tab
 }
 
 /// The database in which a CREATE TABLE makes its table.
-fn created_in(sql: &str, database: &str) -> Option<String> {
+pub(crate) fn created_in(sql: &str, database: &str) -> Option<String> {
     let mut words = Words { rest: sql }.peekable();
     words.next_if(|w| w.eq_ignore_ascii_case("CREATE"))?;
     while words.next_if(|w| ["OR", "REPLACE"].iter().any(|o| w.eq_ignore_ascii_case(o))).is_some() {}

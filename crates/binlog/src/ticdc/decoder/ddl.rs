@@ -3,23 +3,26 @@
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{Error, Result, SchemaChange, TableEntry, TableName, TableState};
 
-use super::{Current, FeedDecoder, UnknownTables};
+use super::{Current, FeedDecoder, UnknownTables, names};
 use crate::ddl::{
     self, DdlContext, DdlOutcome, Done, MODE_NO_ENGINE_SUBSTITUTION, MODE_STRICT_TRANS_TABLES, SessionDefaults,
 };
-use crate::mysql::statement::Words;
+use crate::filter::TableFilter;
+use crate::ticdc::databases;
 use crate::ticdc::record::Ddl;
 
 impl FeedDecoder {
     pub(super) fn on_ddl(&mut self, ddl: &Ddl, current: &mut Current<'_>) -> Result<()> {
         let name = TableName::new(ddl.database.as_str(), ddl.table.as_str());
-        if brings_back(&ddl.query) {
+        if names::brings_back(&ddl.query) {
+            let name = names::brought_back(&ddl.query, &ddl.database).filter(|_| ddl.table.is_empty()).unwrap_or(name);
             return self.brought_back(&name, ddl, current);
         }
-        // TiDB's defaults; the feed tells neither the session's sql_mode nor the database's collation
+        let Some(database) = self.session_database(ddl, current)? else { return Ok(()) };
+        // TiDB's defaults; the feed does not tell the session's sql_mode
         let session = SessionDefaults {
-            collation: Some("utf8mb4_bin".into()),
-            collation_assumed: true,
+            collation: Some(ddl.collation.clone().unwrap_or_else(|| databases::USUAL.into())),
+            collation_assumed: ddl.collation.is_none(),
             ..SessionDefaults::default()
         };
         let (decoder, catalog) = (&*self, &*current.catalog);
@@ -29,7 +32,7 @@ impl FeedDecoder {
             _ => decoder.follows(name, catalog),
         };
         let context = DdlContext {
-            database: &ddl.database,
+            database: &database,
             flavor: ServerFlavor::TiDb,
             sql_mode: MODE_STRICT_TRANS_TABLES | MODE_NO_ENGINE_SUBSTITUTION,
             session: &session,
@@ -54,6 +57,29 @@ impl FeedDecoder {
         }
         self.check_columns(&name, ddl, current)?;
         self.refuse_virtual_columns(current)
+    }
+
+    /// The database of names without one. `None`: nobody can tell, and every table that may be meant is stopped.
+    ///
+    /// A RENAME is sent as it was written, with the database that the table is in *afterwards*. Without a database in its text, a
+    /// table that came from another one can only be known by its name, and only if no table of that name was left out here.
+    fn session_database(&mut self, ddl: &Ddl, current: &mut Current<'_>) -> Result<Option<String>> {
+        let here = || Ok(Some(ddl.database.clone()));
+        let Some(table) = names::moved_from_unsaid(&ddl.query) else { return here() };
+        let of_name = current.catalog.tables.values().filter(|e| e.def.name.table == table);
+        let found: Vec<TableName> = of_name.map(|e| e.def.name.clone()).collect();
+        if found.is_empty() || found.iter().any(|name| name.database == ddl.database) {
+            return here();
+        }
+        if let [only] = &found[..]
+            && self.filter.now() == TableFilter::default()
+        {
+            return Ok(Some(only.database.clone()));
+        }
+        let reason = format!("{:?} does not say from which database the table came", ddl.query.trim());
+        found.iter().try_for_each(|name| self.resync(name, &reason, current))?;
+        let new = TableName::new(ddl.database.as_str(), ddl.table.as_str());
+        self.resync(&new, &reason, current).map(|()| None)
     }
 
     fn resync(&mut self, name: &TableName, reason: &str, current: &mut Current<'_>) -> Result<()> {
@@ -155,11 +181,6 @@ pub(crate) fn without_features(query: &str) -> String {
     out
 }
 
-fn brings_back(query: &str) -> bool {
-    let mut words = Words { rest: query };
-    words.next().is_some_and(|w| w.eq_ignore_ascii_case("RECOVER") || w.eq_ignore_ascii_case("FLASHBACK"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,11 +199,5 @@ mod tests {
         ] {
             assert_eq!(without_features(query), want, "{query}");
         }
-    }
-
-    #[test]
-    fn rows_that_come_back() {
-        assert!(brings_back("RECOVER TABLE `t`") && brings_back("flashback table t to u"));
-        assert!(!brings_back("CREATE TABLE recover (a INT)"));
     }
 }

@@ -13,6 +13,7 @@
 
 pub(crate) mod ddl;
 mod moment;
+mod names;
 mod tables;
 pub mod value;
 mod writer;
@@ -90,8 +91,9 @@ impl FeedDecoder {
             if entry.is_none_or(|e| matches!(e.state, TableState::Stopped { .. })) {
                 continue; // an earlier target's stop
             }
-            let fresh = if current.exact { Ok(true) } else { self.is_fresh(copies, image, target) };
-            let done = fresh.and_then(|fresh| if fresh { self.row(image, target, current) } else { Ok(()) });
+            // of a source that sends nothing twice, equal images are equal rows
+            let times = if current.exact { Ok(copies) } else { self.is_fresh(copies, image, target).map(u32::from) };
+            let done = times.and_then(|times| (0..times).try_for_each(|_| self.row(image, target, current)));
             if let Err(reason) = done {
                 self.stop(target.def.id, format!("{} ({})", reason.0, current.place()), current)?;
             }

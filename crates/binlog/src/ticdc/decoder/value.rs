@@ -36,7 +36,8 @@ impl Zones {
     }
 
     fn of(&mut self, zone: Option<&str>) -> Parsed<&Zone> {
-        let Some(zone) = zone else { return Ok(&self.feed.1) };
+        // a server that runs in its machine's zone may not know its name
+        let Some(zone) = zone.filter(|zone| !matches!(*zone, "Local" | "System" | "")) else { return Ok(&self.feed.1) };
         if self.last.0 != zone {
             self.last = (zone.to_owned(), Zone::parse(zone).map_err(|e| Malformed::new(e.to_string()))?);
         }
@@ -277,6 +278,17 @@ mod tests {
         assert_eq!(latin1("\u{5}\u{ff}\u{fe}-7F".as_bytes()), Some(vec![5, 255, 254, b'-', b'7', b'F']));
         assert_eq!(latin1("\u{100}".as_bytes()), None);
         assert_eq!(vector(b"[1, -2.5]"), Some([1f32.to_le_bytes(), (-2.5f32).to_le_bytes()].concat()));
+    }
+
+    #[test]
+    fn a_zone_without_a_name_is_the_feed_s() {
+        let mut zones = Zones::default();
+        zones.enter("+08:00").expect("a zone");
+        let hour = 3_600_000_000;
+        for (zone, utc) in [(None, 0), (Some("Local"), 0), (Some("UTC"), 8 * hour), (Some("Asia/Tokyo"), -hour)] {
+            assert_eq!(zones.of(zone).and_then(|z| z.to_utc(8 * hour)), Ok(utc), "{zone:?}");
+        }
+        assert!(zones.of(Some("Mars/Olympus")).is_err());
     }
 
     #[test]

@@ -7,8 +7,10 @@
 pub mod data_file;
 pub mod layout;
 pub mod ledger;
+mod options;
 pub mod schema_file;
 mod source;
 pub mod store;
 
-pub use source::{StorageOptions, StorageSource};
+pub use options::StorageOptions;
+pub use source::StorageSource;

@@ -70,6 +70,7 @@ pub fn read(store: &Store, file: &SchemaPath) -> Result<Option<SchemaFile>> {
             columns: (!content.table.is_empty() && !columns.is_empty()).then(|| columns.clone()),
             table: content.table,
             query: content.query,
+            collation: None,
         },
     });
     Ok(Some(SchemaFile { columns, ddl }))

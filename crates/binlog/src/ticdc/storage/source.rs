@@ -15,16 +15,15 @@ use tokio_util::sync::CancellationToken;
 use super::data_file::{self, Cutter};
 use super::layout::{self, DataFormat, DataPath, Layout};
 use super::ledger::Ledger;
+use super::options::StorageOptions;
 use super::schema_file::{self, SchemaFile};
-use super::store::{Stamp, Store, StorePlace};
-use crate::filter::TableFilter;
+use super::store::{Stamp, Store};
 use crate::mysql::decoder::UnknownTables;
 use crate::ticdc::append::FeedAppender;
-use crate::ticdc::csv::CsvOptions;
+use crate::ticdc::databases::Databases;
 use crate::ticdc::place::FeedPlace;
 use crate::ticdc::progress::{FeedProgress, StallWatch};
 use crate::ticdc::record::Event;
-use crate::ticdc::zone::Zone;
 use crate::ticdc::{Assembler, FeedDecoder};
 
 /// How often the directory is looked at in follow mode.
@@ -39,65 +38,8 @@ const BACKOFF: Duration = Duration::from_secs(2);
 const LEDGER: &str = "read.jsonl";
 /// Looks at a file that is not whole, or a hole in a sequence, before it is an error.
 const PATIENCE: usize = 25;
-/// Bytes of events in memory; more go to disk.
-const MEMORY: usize = 64 << 20;
-
-/// What a [`StorageSource`] reads.
-#[derive(Clone, Debug)]
-pub struct StorageOptions {
-    /// Where the sink's file `metadata` lies.
-    pub place: StorePlace,
-    /// Which tables are wanted.
-    pub filter: TableFilter,
-    /// Go on as the sink goes on, instead of reading up to the checkpoint found at the start.
-    pub follow: bool,
-    /// The zone of TIMESTAMPs: TiCDC's `--tz`.
-    pub zone: String,
-    /// The dialect of CSV files.
-    pub csv: CsvOptions,
-    /// Remove data files that were read and are in the Data Buffer.
-    pub cleanup: bool,
-    /// For events that outgrow memory, and for what was read.
-    pub scratch: PathBuf,
-}
-
-impl StorageOptions {
-    /// Reads `PATH[?option=value&...]`, what stands behind `ticdc-storage:`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a place that is not read yet, or an unknown option.
-    pub fn parse(text: &str, scratch: PathBuf) -> Result<StorageOptions> {
-        let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let mut options = StorageOptions {
-            place: StorePlace::parse(path)?,
-            filter: TableFilter::default(),
-            follow: false,
-            zone: "UTC".into(),
-            csv: CsvOptions::default(),
-            cleanup: false,
-            scratch,
-        };
-        for pair in query.split('&').filter(|p| !p.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if name == "zone" {
-                Zone::parse(value)?;
-                value.clone_into(&mut options.zone);
-            } else if name == "cleanup" {
-                options.cleanup = match value {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(Error::Invalid("ticdc-storage: cleanup is true or false".into())),
-                };
-            } else if !options.place.set(name, value)? && !options.csv.set(name, value)? {
-                return Err(Error::Invalid(format!(
-                    "ticdc-storage: has no option {name}: zone, cleanup, endpoint, region, anonymous (the last three for s3://), csv-delimiter, csv-quote, csv-null, csv-terminator, csv-binary, csv-old-value"
-                )));
-            }
-        }
-        options.csv.check()?;
-        Ok(options)
-    }
-}
+/// How many events are read between two looks at the limit of what waits.
+const LOOK_AT_LIMIT: u64 = 1024;
 
 /// See the module.
 pub struct StorageSource {
@@ -118,7 +60,7 @@ impl StorageSource {
         if let Some(store) = self.store.get() {
             return Ok(store.clone());
         }
-        let opened = Store::open(&self.options.place, tokio::runtime::Handle::current())?;
+        let opened = Store::open(&self.options.place, tokio::runtime::Handle::current(), !self.options.follow)?;
         Ok(self.store.get_or_init(|| opened).clone())
     }
 }
@@ -178,7 +120,7 @@ fn read_all(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let after = after.map(FeedPlace::parse).transpose()?;
-    let assembler = Assembler::new(&options.scratch, MEMORY, after.as_ref())?;
+    let assembler = Assembler::new(&options.scratch, options.limits.0, after.as_ref())?;
     let mut run = Run {
         options,
         store,
@@ -188,8 +130,10 @@ fn read_all(
         progress,
         buffer,
         assembler,
+        databases: after.as_ref().map(|place| place.databases.clone()).unwrap_or_default(),
         fresh: after.is_none(),
         read: HashMap::new(),
+        left: HashMap::new(),
         schemas: HashMap::new(),
         waited: 0,
         problem: None,
@@ -213,6 +157,13 @@ fn read_all(
             return run.finish();
         }
         let mut reason = stall.look(run.assembler.floor(), run.assembler.held());
+        if !run.left.is_empty() {
+            let (floor, files, comma) =
+                (run.assembler.floor(), run.left.len(), if reason.is_empty() { "" } else { "; " });
+            reason.push_str(&format!(
+                "{comma}{files} files have more above the checkpoint {floor} and are left until the checkpoint moves"
+            ));
+        }
         if let Some(problem) = &run.problem {
             reason = problem.clone();
         }
@@ -231,6 +182,24 @@ fn cancelled_within(cancel: &CancellationToken, time: Duration) {
     }
 }
 
+/// What became of a data file.
+struct DataRead {
+    /// It ends inside a record.
+    torn: bool,
+    /// The newest commit-ts in it.
+    newest: u64,
+    /// The event from which on nothing above the checkpoint was taken.
+    left_from: Option<u64>,
+}
+
+/// A file of which the events above a checkpoint were left out, from one of them on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Left {
+    stamp: Stamp,
+    checkpoint: u64,
+    from: u64,
+}
+
 struct Run<'a> {
     options: &'a StorageOptions,
     store: &'a Store,
@@ -243,10 +212,13 @@ struct Run<'a> {
     progress: &'a FeedProgress,
     buffer: &'a dyn Buffer,
     assembler: Assembler,
+    databases: Databases,
     /// Nothing was ever read from this feed: all of it must be here.
     fresh: bool,
     /// What was read, by file.
     read: HashMap<PathBuf, Stamp>,
+    /// Files that were not taken whole, as too many events waited already.
+    left: HashMap<PathBuf, Left>,
     schemas: HashMap<PathBuf, SchemaFile>,
     /// Rounds in a row that were not whole.
     waited: usize,
@@ -279,15 +251,25 @@ impl Run<'_> {
                 return Ok(false);
             }
             let known = self.ledger.get(&data.path).is_some_and(|entry| entry.stamp == data.stamp);
-            if known || self.read.get(&data.path) == Some(&data.stamp) {
+            let left = self.left.get(&data.path).copied().filter(|left| left.stamp == data.stamp);
+            let waits = left.is_some_and(|left| left.checkpoint == checkpoint);
+            if known || waits || self.read.get(&data.path) == Some(&data.stamp) {
                 continue;
             }
             let store = self.store;
             let name = || store.name_of(&data.path);
-            match self.data(data, &listed)? {
-                None => return self.wait(format!("{} has no schema file yet", name())),
-                Some((true, _)) => torn = Some(format!("{} ends inside a record; what is whole was read", name())),
-                Some((false, newest)) => self.ledger.note(&data.path, data.stamp, newest),
+            let Some(read) = self.data(data, &listed, checkpoint, left.map_or(0, |left| left.from))? else {
+                return self.wait(format!("{} has no schema file yet", name()));
+            };
+            if let Some(from) = read.left_from {
+                self.left.insert(data.path.clone(), Left { stamp: data.stamp, checkpoint, from });
+                continue;
+            }
+            self.left.remove(&data.path);
+            if read.torn {
+                torn = Some(format!("{} ends inside a record; what is whole was read", name()));
+            } else {
+                self.ledger.note(&data.path, data.stamp, read.newest);
             }
             self.read.insert(data.path.clone(), data.stamp);
         }
@@ -333,8 +315,8 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Reads a data file: whether it ends inside a record, and its newest commit-ts. `None`: its schema is not there.
-    fn data(&mut self, data: &DataPath, listed: &Layout) -> Result<Option<(bool, u64)>> {
+    /// Reads a data file; events before `from` were taken before. `None`: its schema is not there.
+    fn data(&mut self, data: &DataPath, listed: &Layout, checkpoint: u64, from: u64) -> Result<Option<DataRead>> {
         let columns;
         let cutter = match data.format {
             DataFormat::CanalJson => Cutter::CanalJson,
@@ -345,15 +327,24 @@ impl Run<'_> {
                 Cutter::Csv { columns: &columns, options: &self.options.csv }
             }
         };
-        let (assembler, mut newest) = (&mut self.assembler, 0);
+        let (assembler, limit) = (&mut self.assembler, self.options.limits.1);
+        let (mut newest, mut number, mut left_from) = (0, 0, None);
         let read = data_file::read(self.store, data, &cutter, &self.options.filter, &mut |event| {
+            if left_from.is_none() && number % LOOK_AT_LIMIT == 0 && assembler.held().disk_bytes > limit {
+                left_from = Some(number.max(from));
+            }
+            number += 1;
             if let Event::Image { commit_ts, .. } | Event::Ddl { commit_ts, .. } = event {
                 newest = newest.max(*commit_ts);
+                let is_left = left_from.is_some() && *commit_ts > checkpoint;
+                if number <= from || is_left {
+                    return Ok(());
+                }
             }
             assembler.push(event)
         })?;
         self.progress.bytes_read.fetch_add(read.bytes, Ordering::Relaxed);
-        Ok(Some((read.torn, newest)))
+        Ok(Some(DataRead { torn: read.torn, newest, left_from: left_from.filter(|_| newest > checkpoint) }))
     }
 
     /// Removes files whose rows are all in the Data Buffer, each sequence from its first number on, but never its last.
@@ -379,10 +370,11 @@ impl Run<'_> {
     }
 
     fn release(&mut self, checkpoint: u64) -> Result<()> {
-        let mut appender = FeedAppender::new(self.buffer, &self.options.zone, false)?;
+        let mut appender = FeedAppender::new(self.buffer, &self.options.zone, false)?.knowing(self.databases.clone());
         self.assembler.release(checkpoint, &mut appender)?;
         appender.close()?;
-        let place = self.assembler.place();
+        self.databases = appender.databases().clone();
+        let place = FeedPlace { databases: self.databases.clone(), ..self.assembler.place() };
         self.buffer.note_read(place.to_source());
         self.buffer.sync()?;
         self.progress.reached(&place);

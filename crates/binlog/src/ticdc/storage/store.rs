@@ -8,16 +8,19 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use tidelake_core::{Error, Result};
 use tokio::runtime::Handle;
 
 /// Deepest directory below the root.
 const MAX_DEPTH: usize = 8;
+/// How long the client tries again by itself where somebody else will.
+const TRIES: Duration = Duration::from_secs(5);
 /// Bytes of an object that are asked for at once.
 const PIECE: u64 = 8 << 20;
 
@@ -148,11 +151,12 @@ pub struct Found {
 }
 
 impl Store {
-    /// Opens it; nothing is asked yet.
+    /// Opens it; nothing is asked yet. `patient`: the store may be away for minutes before that is an error; else whoever asks tries again
+    /// and says so meanwhile.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a bucket cannot be reached with these settings at all.
-    pub fn open(place: &StorePlace, runtime: Handle) -> Result<Store> {
+    pub fn open(place: &StorePlace, runtime: Handle, patient: bool) -> Result<Store> {
         let (bucket, prefix, endpoint, region, anonymous) = match place {
             StorePlace::Local(dir) => return Ok(Store::Local(dir.clone())),
             StorePlace::S3 { bucket, prefix, endpoint, region, anonymous } => {
@@ -165,6 +169,10 @@ impl Store {
         }
         if let Some(region) = region {
             builder = builder.with_region(region);
+        }
+        if !patient {
+            builder =
+                builder.with_retry(RetryConfig { max_retries: 2, retry_timeout: TRIES, ..RetryConfig::default() });
         }
         let objects = builder.build().map_err(|e| Error::Invalid(format!("open {place}: {e}")))?;
         let (prefix, name) = (prefix.clone(), place.to_string());

@@ -70,6 +70,11 @@ pub fn text(kind: Kind, value: &CellValue) -> String {
         (Kind::DateTime, CellValue::Int(us)) => moment(*us, 3),
         (Kind::Timestamp, CellValue::Int(us)) => moment(us + 8 * 3_600_000_000, 0),
         (Kind::Time, CellValue::Int(us)) => clock(*us, 6),
+        (Kind::Date, CellValue::Int(day)) => moment(*day * 86_400_000_000, 0)[..10].to_owned(),
+        (Kind::Vector, CellValue::Bytes(bytes)) => {
+            let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).to_string();
+            format!("[{}]", bytes.chunks(4).map(float).collect::<Vec<_>>().join(","))
+        }
         (_, CellValue::Int(v)) => v.to_string(),
         (_, CellValue::UInt(v)) => v.to_string(),
         (Kind::Float, CellValue::Float(v)) => (*v as f32).to_string(),
@@ -255,8 +260,11 @@ fn csv(style: Style, ts: u64, change: &Change, lines: &mut Vec<String>) {
     let field = |kind: Kind, value: &CellValue| match (kind, value) {
         (_, CellValue::Null) => "\\N".to_owned(),
         (Kind::Enum | Kind::Set, CellValue::UInt(v)) => quoted(&labels(kind, *v)),
+        (Kind::Vector, value) => quoted(&text(kind, value)),
         (_, CellValue::Bytes(bytes)) => quoted(&base64(bytes)),
-        (Kind::Int | Kind::BigUnsigned | Kind::Double | Kind::Float | Kind::Bit, value) => text(kind, value),
+        (Kind::Int | Kind::BigInt | Kind::BigUnsigned | Kind::Double | Kind::Float | Kind::Bit | Kind::Year, value) => {
+            text(kind, value)
+        }
         (_, value) => quoted(&text(kind, value)),
     };
     let table = &change.table;

@@ -57,6 +57,7 @@ fn canal_json_of_the_documentation() {
         table: String::new(),
         query: "drop database if exists test".into(),
         columns: None,
+        collation: None,
     };
     let events = lines(include_str!("../../data/ticdc/docs_ddl.json"), canal::parse);
     assert_eq!(events, [Event::Ddl { commit_ts: 429_918_007_904_436_226, ddl }]);
@@ -144,7 +145,7 @@ fn open_protocol_of_the_documentation() {
         (include_bytes!("../../data/ticdc/ddl.key.bin"), include_bytes!("../../data/ticdc/ddl.value.bin"));
     open::parse(key, value, &all, &mut events).expect("a DDL");
     let query = "CREATE TABLE test.t1(id int primary key, val varchar(16))";
-    let ddl = Ddl { database: "test".into(), table: "t1".into(), query: query.into(), columns: None };
+    let ddl = Ddl { database: "test".into(), table: "t1".into(), query: query.into(), columns: None, collation: None };
     assert_eq!(events, [Event::Ddl { commit_ts: 415_508_856_908_021_766, ddl }]);
     events.clear();
     let (key, value) =

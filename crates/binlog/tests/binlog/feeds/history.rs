@@ -1,112 +1,19 @@
 //! A random history of a few tables, and what they hold after each of its commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tidelake_core::{CellValue, TableName};
 
+pub use super::kinds::Kind;
+
 /// A row by column name.
 pub type Row = BTreeMap<String, CellValue>;
 
 /// Everything the tables hold: rows by key.
 pub type Contents = BTreeMap<TableName, BTreeMap<String, Row>>;
-
-/// Types that rows are made of, with their SQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Int,
-    BigUnsigned,
-    VarChar,
-    VarBinary,
-    Decimal,
-    Enum,
-    Set,
-    DateTime,
-    Timestamp,
-    Time,
-    Double,
-    Float,
-    Bit,
-    Json,
-}
-
-const KINDS: [(Kind, &str); 14] = [
-    (Kind::Int, "INT"),
-    (Kind::BigUnsigned, "BIGINT UNSIGNED"),
-    (Kind::VarChar, "VARCHAR(60)"),
-    (Kind::VarBinary, "VARBINARY(30)"),
-    (Kind::Decimal, "DECIMAL(12,3)"),
-    (Kind::Enum, "ENUM('red','green','it''s')"),
-    (Kind::Set, "SET('a','b','c')"),
-    (Kind::DateTime, "DATETIME(3)"),
-    (Kind::Timestamp, "TIMESTAMP"),
-    (Kind::Time, "TIME(6)"),
-    (Kind::Double, "DOUBLE"),
-    (Kind::Float, "FLOAT"),
-    (Kind::Bit, "BIT(10)"),
-    (Kind::Json, "JSON"),
-];
-
-impl Kind {
-    pub fn sql(self) -> &'static str {
-        KINDS.iter().find(|(k, _)| *k == self).map_or("INT", |(_, sql)| sql)
-    }
-
-    fn value(self, rng: &mut StdRng) -> CellValue {
-        if rng.random_ratio(1, 8) {
-            return CellValue::Null;
-        }
-        if rng.random_ratio(1, 5) {
-            return self.extreme(rng.random());
-        }
-        match self {
-            Kind::Int => CellValue::Int(rng.random_range(-5..5) * 400_000_000),
-            Kind::BigUnsigned => CellValue::UInt(rng.random()),
-            Kind::VarChar => {
-                let words = ["", "a,b", "\"quoted\"", "line\r\nbreak", "\\N", "back\\slash", "Größe 𝄞", "true", "x"];
-                CellValue::Str((*words.choose(rng).unwrap()).to_owned())
-            }
-            Kind::VarBinary => CellValue::Bytes((0..rng.random_range(0..9)).map(|_| rng.random()).collect()),
-            Kind::Decimal => CellValue::Decimal(rng.random_range(-999_999_999i64..999_999_999).to_string()),
-            Kind::Enum => CellValue::UInt(rng.random_range(1..=3)),
-            Kind::Set => CellValue::UInt(rng.random_range(0..8)),
-            Kind::DateTime => CellValue::Int(rng.random_range(-1_000_000_000_000i64..4_000_000_000_000) * 1000),
-            Kind::Timestamp => CellValue::Int(rng.random_range(1..2_000_000_000i64) * 1_000_000),
-            Kind::Time => CellValue::Int(rng.random_range(-3_020_399_000_000i64..3_020_399_000_000)),
-            Kind::Double => CellValue::Float(rng.random_range(-1e12..1e12)),
-            Kind::Float => CellValue::Float(f64::from(rng.random_range(-1e6f32..1e6))),
-            Kind::Bit => CellValue::UInt(rng.random_range(0..1024)),
-            Kind::Json => CellValue::Str(r#"{"a": [1, "x"], "b": null}"#.to_owned()),
-        }
-    }
-}
-
-impl Kind {
-    /// The least or the greatest value.
-    fn extreme(self, high: bool) -> CellValue {
-        let pick = |low: i64, most: i64| CellValue::Int(if high { most } else { low });
-        let float = |low: f64, most: f64| CellValue::Float(if high { most } else { low });
-        match self {
-            Kind::Int => pick(i64::from(i32::MIN), i64::from(i32::MAX)),
-            Kind::BigUnsigned => CellValue::UInt(if high { u64::MAX } else { 0 }),
-            Kind::VarChar => CellValue::Str(if high { "𝄞".repeat(60) } else { "\u{1}\u{7f}".into() }),
-            Kind::VarBinary => CellValue::Bytes(vec![if high { 0xff } else { 0 }; 30]),
-            Kind::Decimal => CellValue::Decimal(if high { "999999999999".into() } else { "-999999999999".into() }),
-            Kind::Enum => CellValue::UInt(if high { 3 } else { 1 }),
-            Kind::Set => CellValue::UInt(if high { 7 } else { 0 }),
-            // 9999-12-31 23:59:59.999 and 1000-01-01
-            Kind::DateTime => pick(-30_610_224_000_000_000, 253_402_300_799_999_000),
-            Kind::Timestamp => pick(1_000_000, i64::from(i32::MAX) * 1_000_000),
-            Kind::Time => pick(-3_020_399_000_000, 3_020_399_000_000),
-            Kind::Double => float(f64::MIN, f64::MIN_POSITIVE),
-            Kind::Float => float(f64::from(f32::MIN), f64::from(f32::MIN_POSITIVE)),
-            Kind::Bit => CellValue::UInt(if high { 1023 } else { 0 }),
-            Kind::Json => CellValue::Str(if high { r#""ü\n\u0001""#.into() } else { "null".into() }),
-        }
-    }
-}
 
 /// A table as it is now.
 #[derive(Clone, Debug)]
@@ -117,7 +24,7 @@ pub struct Table {
     pub keys: usize,
     /// Commit-ts of its last DDL.
     pub version: u64,
-    next_column: u32,
+    pub(super) next_column: u32,
 }
 
 impl Table {
@@ -150,25 +57,43 @@ pub enum Commit {
 
 /// A history with its truth.
 pub struct History {
-    /// Ascending; a DDL may share its commit-ts with the rows before it.
+    /// Ascending; DDLs may share their commit-ts with the rows before them, and with one another.
     pub commits: Vec<(u64, Commit)>,
-    /// What the tables hold after each.
+    /// What the tables hold after each, but for those that only upstream knows.
     pub truth: Vec<Contents>,
+    /// The tables that only upstream knows after each.
+    pub stopped: Vec<BTreeSet<TableName>>,
 }
 
 impl History {
+    /// As TiCDC sends it: a statement about several tables is several events.
     pub fn random(seed: u64, commits: usize) -> History {
+        History::made(seed, commits, false)
+    }
+
+    /// With statements as users wrote them.
+    pub fn whole(seed: u64, commits: usize) -> History {
+        History::made(seed, commits, true)
+    }
+
+    fn made(seed: u64, commits: usize, whole: bool) -> History {
         let mut maker = Maker {
             rng: StdRng::seed_from_u64(seed),
+            whole,
             tables: Vec::new(),
+            dropped: Vec::new(),
             contents: Contents::new(),
+            stopped: BTreeSet::new(),
             ts: 441_349_361_156_227_074,
             names: 0,
-            history: History { commits: Vec::new(), truth: Vec::new() },
+            history: History { commits: Vec::new(), truth: Vec::new(), stopped: Vec::new() },
         };
-        maker.ddl("CREATE DATABASE `shop`".into(), "shop", "", None);
-        maker.create();
-        maker.create();
+        for database in ["shop", "depot"] {
+            maker.ddl(format!("CREATE DATABASE `{database}`"), database, "", None);
+        }
+        maker.create("shop");
+        maker.create("depot");
+        maker.create("shop");
         while maker.history.commits.len() < commits {
             maker.step();
         }
@@ -176,53 +101,70 @@ impl History {
     }
 }
 
-struct Maker {
-    rng: StdRng,
-    tables: Vec<Table>,
-    contents: Contents,
-    ts: u64,
-    names: u32,
-    history: History,
+pub(super) struct Maker {
+    pub(super) rng: StdRng,
+    /// See [`History::whole`].
+    pub(super) whole: bool,
+    pub(super) tables: Vec<Table>,
+    /// Tables that were dropped, with their rows.
+    pub(super) dropped: Vec<(Table, BTreeMap<String, Row>)>,
+    pub(super) contents: Contents,
+    pub(super) stopped: BTreeSet<TableName>,
+    pub(super) ts: u64,
+    pub(super) names: u32,
+    pub(super) history: History,
 }
 
 impl Maker {
     fn commit(&mut self, commit: Commit) {
+        let mut known = self.contents.clone();
+        known.retain(|name, _| !self.stopped.contains(name));
         self.history.commits.push((self.ts, commit));
-        self.history.truth.push(self.contents.clone());
+        self.history.truth.push(known);
+        self.history.stopped.push(self.stopped.clone());
     }
 
     fn tick(&mut self) {
         self.ts += self.rng.random_range(1..1_000_000u64);
     }
 
-    fn ddl(&mut self, sql: String, database: &str, table: &str, after: Option<Table>) {
+    /// A DDL after which the clock stands.
+    pub(super) fn ddl_at(&mut self, sql: String, database: &str, table: &str, after: Option<Table>) {
         let (database, table) = (database.to_owned(), table.to_owned());
         self.commit(Commit::Ddl { sql, database, table, after });
+    }
+
+    pub(super) fn ddl(&mut self, sql: String, database: &str, table: &str, after: Option<Table>) {
+        self.ddl_at(sql, database, table, after);
         self.tick();
     }
 
     fn step(&mut self) {
-        match self.rng.random_range(0..20) {
-            0 if self.tables.len() < 5 => self.create(),
-            1 => self.add_column(),
-            2 => self.drop_column(),
-            3 => self.rename(),
-            4 if self.rng.random_ratio(1, 2) => self.truncate(),
-            5 if self.tables.len() > 2 => self.drop(),
-            _ => self.rows(),
+        if self.rng.random_ratio(1, 2) || !self.statement() {
+            self.rows();
         }
     }
 
-    fn create(&mut self) {
+    pub(super) fn new_name(&mut self, database: &str, what: &str) -> TableName {
         self.names += 1;
-        let name = TableName::new("shop", format!("t {}", self.names));
+        TableName::new(database, format!("{what} {}", self.names))
+    }
+
+    pub(super) fn create(&mut self, database: &str) {
+        let name = self.new_name(database, "t");
+        self.create_named(name);
+    }
+
+    pub(super) fn create_named(&mut self, name: TableName) {
         let keys = self.rng.random_range(1..=2);
         let mut columns = vec![("id".to_owned(), Kind::Int)];
         if keys == 2 {
             columns.push(("key 2".to_owned(), Kind::VarChar));
         }
         for i in 0..self.rng.random_range(1..8) {
-            let kind = KINDS.choose(&mut self.rng).unwrap().0;
+            let kind = super::kinds::KINDS.choose(&mut self.rng).unwrap().0;
+            // what wrote whole statements is older than vectors
+            let kind = if self.whole && kind == Kind::Vector { Kind::BigInt } else { kind };
             columns.push((format!("c{i}"), kind));
         }
         let table = Table { name: name.clone(), columns, keys, version: self.ts, next_column: 20 };
@@ -234,92 +176,20 @@ impl Maker {
             .collect();
         let key: Vec<String> = table.columns[..keys].iter().map(|(n, _)| format!("`{n}`")).collect();
         let sql = format!(
-            "CREATE TABLE `shop`.`{}` ({},PRIMARY KEY({}) /*T![clustered_index] CLUSTERED */) DEFAULT CHARSET=utf8mb4",
+            "CREATE TABLE `{}`.`{}` ({},PRIMARY KEY({}) /*T![clustered_index] CLUSTERED */) DEFAULT CHARSET=utf8mb4{}",
+            name.database,
             name.table,
             list.join(","),
-            key.join(",")
+            key.join(","),
+            if self.rng.random() {
+                " PARTITION BY RANGE (`id`) (PARTITION `p0` VALUES LESS THAN (10),PARTITION `p1` VALUES LESS THAN (MAXVALUE))"
+            } else {
+                ""
+            }
         );
         self.contents.insert(name.clone(), BTreeMap::new());
         self.tables.push(table.clone());
-        self.ddl(sql, "shop", &name.table, Some(table));
-    }
-
-    fn any(&mut self) -> usize {
-        self.rng.random_range(0..self.tables.len())
-    }
-
-    /// Sometimes at the commit-ts of the rows before it: they have the schema before it.
-    fn altered(&mut self, at: usize, sql: String) {
-        if self.rng.random_ratio(1, 4) && matches!(self.history.commits.last(), Some((_, Commit::Rows(_)))) {
-            self.ts = self.history.commits.last().unwrap().0;
-        }
-        self.tables[at].version = self.ts;
-        let table = self.tables[at].clone();
-        self.ddl(sql, "shop", &table.name.table.clone(), Some(table));
-    }
-
-    fn add_column(&mut self) {
-        let at = self.any();
-        let table = &mut self.tables[at];
-        let name = format!("added{}", table.next_column);
-        table.next_column += 1;
-        let kind = *[Kind::Int, Kind::VarChar, Kind::Json].choose(&mut self.rng).unwrap();
-        let (default, value) = match kind {
-            Kind::Int => (" DEFAULT 7", CellValue::Int(7)),
-            Kind::VarChar => (" DEFAULT 'x'", CellValue::Str("x".into())),
-            _ => ("", CellValue::Null),
-        };
-        let first = self.rng.random_ratio(1, 3);
-        let place = if first { format!(" AFTER `{}`", table.columns[table.keys - 1].0) } else { String::new() };
-        let index = if first { table.keys } else { table.columns.len() };
-        table.columns.insert(index, (name.clone(), kind));
-        let table_name = table.name.clone();
-        for row in self.contents.get_mut(&table_name).unwrap().values_mut() {
-            row.insert(name.clone(), value.clone());
-        }
-        self.altered(
-            at,
-            format!("ALTER TABLE `{}` ADD COLUMN `{name}` {}{default}{place}", table_name.table, kind.sql()),
-        );
-    }
-
-    fn drop_column(&mut self) {
-        let at = self.any();
-        let table = &mut self.tables[at];
-        if table.columns.len() <= table.keys + 1 {
-            return;
-        }
-        let (name, _) = table.columns.remove(self.rng.random_range(table.keys..table.columns.len()));
-        let table_name = table.name.clone();
-        for row in self.contents.get_mut(&table_name).unwrap().values_mut() {
-            row.remove(&name);
-        }
-        self.altered(at, format!("ALTER TABLE `{}` DROP COLUMN `{name}`", table_name.table));
-    }
-
-    fn rename(&mut self) {
-        let at = self.any();
-        self.names += 1;
-        let old = self.tables[at].name.clone();
-        let new = TableName::new("shop", format!("renamed{}", self.names));
-        let rows = self.contents.remove(&old).unwrap();
-        self.contents.insert(new.clone(), rows);
-        self.tables[at].name = new.clone();
-        self.altered(at, format!("RENAME TABLE `shop`.`{}` TO `shop`.`{}`", old.table, new.table));
-    }
-
-    fn truncate(&mut self) {
-        let at = self.any();
-        let name = self.tables[at].name.clone();
-        self.contents.get_mut(&name).unwrap().clear();
-        self.altered(at, format!("TRUNCATE TABLE `{}`", name.table));
-    }
-
-    fn drop(&mut self) {
-        let at = self.any();
-        let table = self.tables.remove(at);
-        self.contents.remove(&table.name);
-        self.ddl(format!("DROP TABLE `shop`.`{}`", table.name.table), "shop", &table.name.table, None);
+        self.ddl(sql, &name.database, &name.table, Some(table));
     }
 
     fn rows(&mut self) {

@@ -1,4 +1,4 @@
-//! The whole way of a feed, without TiDB: [`history`] makes up transactions and knows the truth after each; [`files`],
+//! The whole way of a feed, without TiDB: [`history`] makes up transactions (DDL in [`statements`]) and knows the truth after each; [`files`],
 //! [`drainer`] and [`messages`] play them into a format as badly as its sender may; [`replica`] applies what the decoder makes of
 //! them, and must be equal after every transaction.
 
@@ -10,6 +10,8 @@ mod golden;
 mod history;
 mod hostile;
 mod kafka;
+mod kinds;
 mod messages;
 mod replica;
+mod statements;
 mod storage;

@@ -1,12 +1,13 @@
 //! Applies decoded steps to plain maps, strictly: a death must find its row, a birth must not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidelake_core::ports::{Buffer, TransactionDecoder};
 use tidelake_core::testing::mem_buffer::MemBuffer;
 use tidelake_core::value::cell_at;
 use tidelake_core::{
-    Catalog, CellValue, ChangeBatch, CommitSeq, DecodedStep, RowOp, SchemaChange, TableId, TableState,
+    Catalog, CellValue, ChangeBatch, CommitSeq, DecodedStep, RowOp, SchemaChange, TableDef, TableId, TableName,
+    TableState,
 };
 
 use super::history::{Contents, Row};
@@ -19,7 +20,11 @@ pub struct Replica {
     decoder: FeedDecoder,
     pub catalog: Catalog,
     rows: BTreeMap<TableId, BTreeMap<String, Row>>,
+    /// Definitions that the rows have.
+    defs: BTreeMap<TableId, TableDef>,
     seen: CommitSeq,
+    /// Rows born and died, by table.
+    counts: BTreeMap<TableId, (usize, usize)>,
 }
 
 impl Replica {
@@ -28,6 +33,8 @@ impl Replica {
             decoder: FeedDecoder::new(TableFilter::default(), UnknownTables::Stop),
             catalog: Catalog::default(),
             rows: BTreeMap::new(),
+            defs: BTreeMap::new(),
+            counts: BTreeMap::new(),
             seen: CommitSeq::ZERO,
         }
     }
@@ -65,28 +72,55 @@ impl Replica {
         self.catalog.tables.values().filter_map(|e| Some(format!("{}: {}", e.def.name, reason(&e.state)?))).collect()
     }
 
+    /// How many rows were born in the table of this name, and how many died.
+    pub fn births(&self, table: &str) -> (usize, usize) {
+        let found = self.catalog.tables.values().find(|e| e.def.name.table == table).expect("a table");
+        self.counts.get(&found.def.id).copied().unwrap_or_default()
+    }
+
+    /// Which tables stopped.
+    pub fn stopped_names(&self) -> BTreeSet<TableName> {
+        let stopped = self.catalog.tables.values().filter(|e| matches!(e.state, TableState::Stopped { .. }));
+        stopped.map(|e| e.def.name.clone()).collect()
+    }
+
+    /// Columns keep their numbers, whatever they are called.
+    fn alter(&mut self, def: &TableDef) {
+        let before = self.defs.insert(def.id, def.clone());
+        let old_name = |id| {
+            let columns = before.as_ref().map(|d| &d.columns)?;
+            columns.iter().find(|c| c.id == id).map(|c| c.name.clone())
+        };
+        for row in self.rows.entry(def.id).or_default().values_mut() {
+            let mut old = std::mem::take(row);
+            for column in &def.columns {
+                let kept = old_name(column.id).and_then(|name| old.remove(&name));
+                let initial = || column.initial.clone().unwrap_or(CellValue::Null);
+                row.insert(column.name.clone(), kept.unwrap_or_else(initial));
+            }
+        }
+    }
+
     fn apply(&mut self, step: DecodedStep) {
         match step {
             DecodedStep::Rows(batch) => self.batch(&batch),
             DecodedStep::Schema(_, change) => match *change {
                 SchemaChange::Truncate(id) => self.rows.entry(id).or_default().clear(),
                 SchemaChange::DropTable(id) => drop(self.rows.remove(&id)),
-                SchemaChange::AlterTable(def) => {
-                    let names: Vec<&String> = def.columns.iter().map(|c| &c.name).collect();
-                    for row in self.rows.entry(def.id).or_default().values_mut() {
-                        row.retain(|name, _| names.contains(&name));
-                        for column in &def.columns {
-                            let initial = column.initial.clone().unwrap_or(CellValue::Null);
-                            row.entry(column.name.clone()).or_insert(initial);
-                        }
-                    }
-                }
+                SchemaChange::CreateTable { def, .. } => drop(self.defs.insert(def.id, *def)),
+                SchemaChange::AlterTable(def) => self.alter(&def),
                 _ => {}
             },
         }
     }
 
     fn batch(&mut self, batch: &ChangeBatch) {
+        let deaths = batch.ops.iter().filter(|op| matches!(op, RowOp::Delete | RowOp::DeleteIfExists)).count();
+        let counts = self.counts.entry(batch.table).or_default();
+        *counts = (counts.0 + batch.len() - deaths, counts.1 + deaths);
+        if self.defs.get(&batch.table).is_some_and(|def| def.key.is_empty()) {
+            return; // only counted: nothing tells equal rows apart
+        }
         let key_columns: Vec<String> = {
             // rows come before the schema step that follows them, so the names are those of the batch
             let schema = batch.rows.schema();

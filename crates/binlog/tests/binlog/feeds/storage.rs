@@ -27,8 +27,15 @@ impl Check {
             let (wanted, _) = &self.history.commits[self.applied];
             assert_eq!(ts, *wanted, "{context}: transaction {}", self.applied);
             let (have, want) = (self.replica.contents(), &self.history.truth[self.applied]);
-            assert!(self.replica.stopped().is_empty(), "{context}: {:?}", self.replica.stopped());
-            assert_eq!(have, *want, "{context}: after transaction {} at {ts}", self.applied);
+            let after = || {
+                format!(
+                    "{context}: after transaction {} at {ts}: {:?}",
+                    self.applied, self.history.commits[self.applied].1
+                )
+            };
+            let stopped = self.replica.stopped_names();
+            assert_eq!(stopped, self.history.stopped[self.applied], "{}: {:?}", after(), self.replica.stopped());
+            assert_eq!(have, *want, "{}", after());
             self.applied += 1;
         }
     }
@@ -57,7 +64,11 @@ async fn stages(seed: u64, style: Style) {
     while upto < check.history.commits.len() {
         upto = (upto + rng.random_range(1..15)).min(check.history.commits.len());
         sink.write(&check.history, upto);
-        let source = StorageSource::new(options(dir.path(), style, scratch.path(), false));
+        let mut options = options(dir.path(), style, scratch.path(), false);
+        if rng.random_ratio(1, 3) {
+            options.limits = (500, 2000);
+        }
+        let source = StorageSource::new(options);
         let after = buffer.read_position().borrow().clone();
         source
             .stream(after, buffer.clone(), CancellationToken::new())
@@ -174,6 +185,84 @@ async fn what_cannot_be_read_is_said_with_what_to_change() {
         let error = StorageOptions::parse(text, "/tmp".into()).expect_err(text).to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_header_and_low_timestamps_are_read() {
+    let rows = "ticdc-meta$operation,ticdc-meta$table,ticdc-meta$schema,ticdc-meta$commit-ts,id,v\r\n\"I\",\"t\",\"d\",441349361156228000,1,2\r\n";
+    let (replica, result) = read(sink_with(CREATE, rows).path(), "").await;
+    assert_eq!((result, replica.stopped()), (Ok(()), Vec::new()));
+    assert_eq!(replica.contents().values().map(|t| t.len()).sum::<usize>(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "metadata", r#"{"checkpoint-ts":9}"#);
+    let schema = SCHEMA.replace("QUERY", CREATE).replace("441349361156227000", "3");
+    write(dir.path(), "d/t/meta/schema_3_12.json", &schema);
+    write(dir.path(), "d/t/3/CDC000001.csv", "\"I\",\"t\",\"d\",4,1,2\r\n\"D\",\"t\",\"d\",5,false,1,2\r\n");
+    let (replica, result) = read(dir.path(), "").await;
+    assert_eq!((result, replica.stopped()), (Ok(()), Vec::new()));
+    assert_eq!(replica.contents().values().map(|t| t.len()).sum::<usize>(), 0);
+}
+
+#[tokio::test]
+async fn a_database_s_collation_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = r#"{"Table":"","Schema":"d","Version":1,"TableVersion":441349361156226000,"Type":1,"TableColumns":null,
+        "TableColumnsTotal":0,"Query":"CREATE DATABASE `d` CHARACTER SET = UTF8MB4 COLLATE = UTF8MB4_GENERAL_CI"}"#;
+    write(dir.path(), "d/meta/schema_441349361156226000_1.json", database);
+    let scratch = tempfile::tempdir().unwrap();
+    let (buffer, mut replica) = (MemBuffer::new(u64::MAX), Replica::new());
+    for checkpoint in [441_349_361_156_226_500u64, 441_349_361_156_229_000] {
+        write(dir.path(), "metadata", &format!("{{\"checkpoint-ts\":{checkpoint}}}"));
+        let text = dir.path().display().to_string();
+        let source = StorageSource::new(StorageOptions::parse(&text, scratch.path().to_owned()).expect("options"));
+        let after = buffer.read_position().borrow().clone();
+        source.stream(after, buffer.clone(), CancellationToken::new()).await.expect("streams");
+        while replica.next(&buffer).is_some() {}
+        let schema = SCHEMA.replace("QUERY", "CREATE TABLE `t` (`id` INT PRIMARY KEY, `v` VARCHAR(9))");
+        write(dir.path(), "d/t/meta/schema_441349361156227000_12.json", &schema);
+    }
+    let defs: Vec<_> = replica.catalog.tables.values().map(|e| e.def.columns[1].ty.collation.clone()).collect();
+    assert_eq!(defs, [Some("utf8mb4_general_ci".to_owned())]);
+}
+
+/// A checkpoint that stands: what waits above it stays bounded, and nothing is missing when it moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_checkpoint_is_bounded() {
+    let dir = sink_with(CREATE, "\"I\",\"t\",\"d\",441349361156228000,0,0\r\n");
+    let first = 441_349_361_156_230_000u64;
+    for file in 2..40u64 {
+        let row = |i: u64| format!("\"I\",\"t\",\"d\",{},{},1\r\n", first + file, file * 1000 + i);
+        let text: String = (0..500).map(row).collect();
+        write(dir.path(), &format!("d/t/441349361156227000/CDC{file:06}.csv"), &text);
+    }
+    let (scratch, buffer) = (tempfile::tempdir().unwrap(), MemBuffer::new(u64::MAX));
+    let text = dir.path().display().to_string();
+    let options = StorageOptions::parse(&text, scratch.path().to_owned()).expect("options");
+    let source = Arc::new(StorageSource::new(StorageOptions { follow: true, limits: (20_000, 50_000), ..options }));
+    let cancel = CancellationToken::new();
+    let (running, into, token) = (source.clone(), buffer.clone(), cancel.clone());
+    let stream = tokio::spawn(async move { running.stream(None, into, token).await });
+    let begun = Instant::now();
+    while !source.status().reason.contains("are left until the checkpoint moves") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", source.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let runs = std::fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len());
+    assert!(runs.sum::<u64>() < 200_000, "38 files hold a megabyte of events");
+    let mut replica = Replica::new();
+    for (checkpoint, rows) in [(first - 1, 1), (first + 10, 1 + 9 * 500), (first + 100, 1 + 38 * 500)] {
+        write(dir.path(), "metadata", &format!("{{\"checkpoint-ts\":{checkpoint}}}"));
+        let begun = Instant::now();
+        let count = |replica: &Replica| replica.contents().values().map(|t| t.len()).sum::<usize>();
+        while source.status().state != SourceState::Streaming || count(&replica) < rows {
+            while replica.next(&buffer).is_some() {}
+            assert!(begun.elapsed() < Duration::from_secs(60), "{rows}: {:?}", source.status());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!((count(&replica), replica.stopped()), (rows, Vec::new()));
+    }
+    cancel.cancel();
+    stream.await.expect("no panic").expect("streams");
 }
 
 #[tokio::test]
