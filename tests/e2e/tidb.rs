@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
-use tidelake_testkit::S3;
+use tidelake_testkit::{S3, TcpProxy};
 
 use crate::tidelake::{Tidelake, wait_for};
 
@@ -18,11 +18,16 @@ const START: u64 = 441_349_361_156_227_074;
 /// Two tables of accounts; every commit moves money between accounts of both, and is in a file of each.
 struct Sink {
     dir: TempDir,
+    /// A record of a change, and the files' extension.
+    format: (Line, &'static str),
     rng: StdRng,
     ts: u64,
     number: u64,
     balances: [[i64; ACCOUNTS]; 2],
 }
+
+/// commit-ts, table, kind, id, balance, old balance
+type Line = fn(u64, usize, &str, usize, i64, Option<i64>) -> String;
 
 fn table(i: usize) -> &'static str {
     ["left", "right"][i]
@@ -30,9 +35,13 @@ fn table(i: usize) -> &'static str {
 
 impl Sink {
     fn new() -> Sink {
+        Sink::of((line, "json"))
+    }
+
+    fn of(format: (Line, &'static str)) -> Sink {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut sink =
-            Sink { dir, rng: StdRng::seed_from_u64(4), ts: START, number: 0, balances: [[100; ACCOUNTS]; 2] };
+        let (rng, balances) = (StdRng::seed_from_u64(4), [[100; ACCOUNTS]; 2]);
+        let mut sink = Sink { dir, format, rng, ts: START, number: 0, balances };
         for i in 0..2 {
             let name = table(i);
             let sql = format!(
@@ -43,7 +52,8 @@ impl Sink {
             sink.write(&format!("bank/{name}/meta/schema_{}_1.json", START + i as u64), &schema.to_string());
         }
         sink.ts += 10;
-        let rows = |i: usize| (0..ACCOUNTS).map(|id| line(START + 10, i, "INSERT", id, 100, None)).collect::<String>();
+        let rows =
+            |i: usize| (0..ACCOUNTS).map(|id| format.0(START + 10, i, "INSERT", id, 100, None)).collect::<String>();
         let files = [rows(0), rows(1)];
         sink.files(files);
         sink
@@ -63,7 +73,8 @@ impl Sink {
     fn files(&mut self, texts: [String; 2]) {
         self.number += 1;
         for (i, text) in texts.into_iter().enumerate() {
-            let path = format!("bank/{}/{}/2026-11-29/CDC{:020}.json", table(i), START + i as u64, self.number);
+            let (version, number, extension) = (START + i as u64, self.number, self.format.1);
+            let path = format!("bank/{}/{version}/2026-11-29/CDC{number:020}.{extension}", table(i));
             self.write(&path, &text);
         }
     }
@@ -78,7 +89,7 @@ impl Sink {
             for (i, id, change) in [(0, from, -amount), (1, to, amount)] {
                 let old = self.balances[i][id];
                 self.balances[i][id] += change;
-                let _ = write!(texts[i], "{}", line(self.ts, i, "UPDATE", id, old + change, Some(old)));
+                let _ = write!(texts[i], "{}", self.format.0(self.ts, i, "UPDATE", id, old + change, Some(old)));
             }
         }
         self.files(texts.clone());
@@ -100,6 +111,14 @@ fn line(ts: u64, i: usize, kind: &str, id: usize, balance: i64, old: Option<i64>
     let message = serde_json::json!({"id": 0, "database": "bank", "table": table(i), "pkNames": ["id"], "isDdl": false, "type": kind,
         "es": ts >> 18, "ts": 1, "sql": "", "data": [row(balance)], "old": old, "_tidb": {"commitTs": ts}});
     format!("{message}\r\n")
+}
+
+/// CSV with `output-old-value`.
+fn csv_line(ts: u64, i: usize, kind: &str, id: usize, balance: i64, old: Option<i64>) -> String {
+    let is_update = kind == "UPDATE";
+    let row =
+        |op: &str, balance: i64| format!("\"{op}\",\"{}\",\"bank\",{ts},{is_update},{id},{balance}\r\n", table(i));
+    old.map(|old| row("D", old)).unwrap_or_default() + &row("I", balance)
 }
 
 fn check(sink: &Sink, tidelake: &Tidelake) {
@@ -145,6 +164,38 @@ fn a_storage_sink_is_followed_over_kills() {
     let head = status["seq"]["head"].as_u64().expect("a number");
     assert_eq!(head, 2 + 1 + 20 + 5 * 65, "every commit once: {status}");
     assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
+}
+
+#[test]
+fn at_least_a_tso_waits_for_the_checkpoint_that_covers_it() {
+    let mut sink = Sink::new();
+    sink.transfers(5);
+    let source = format!("ticdc-storage:{}", sink.root().display());
+    let tidelake = Tidelake::run(&source, &["--follow", "--interval", "5ms"]);
+    check(&sink, &tidelake);
+    let asked = |tso: u64, timeout: u64| {
+        let sql = format!(
+            "SET tidelake_freshness_timeout = {timeout}; SET tidelake_freshness = 'at_least:{tso}'; SELECT id, balance FROM bank.`left` ORDER BY id"
+        );
+        tidelake.client().try_batch_text(&sql)
+    };
+    let late = asked(START + 1_000_000, 1).expect_err("nobody committed that yet");
+    let published = format!("\"tso\":{}", sink.ts);
+    assert!(late.contains(&format!("TSO {}", START + 1_000_000)) && late.contains(&published), "{late}");
+    for _ in 0..5 {
+        // asked before the files are there
+        let tso = sink.ts + 3000;
+        let have = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| asked(tso, 60));
+            std::thread::sleep(Duration::from_millis(300));
+            sink.transfers(3);
+            reading.join().expect("no panic").expect("it comes")
+        });
+        assert_eq!(sink.ts, tso);
+        assert_eq!(String::from_utf8(have).expect("text").trim_end(), sink.contents(0).trim_end());
+    }
+    let error = tidelake.client().try_batch_text("SET tidelake_freshness = 'at_least:0-1-55'").unwrap_err();
+    assert!(error.contains("1231") && error.contains("a TSO is wanted"), "{error}");
 }
 
 #[test]
@@ -225,4 +276,48 @@ fn a_sink_in_a_bucket_is_followed_with_credentials_of_the_environment() {
     check(&sink, &tidelake);
     assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
     assert!(!tidelake.printed().contains(S3::SECRET_KEY), "{}", tidelake.printed());
+}
+
+#[test]
+fn a_csv_sink_in_a_bucket_is_followed_over_a_lost_network() {
+    let s3 = S3::start();
+    s3.create_bucket("feeds");
+    let network = TcpProxy::start(s3.port());
+    let mut sink = Sink::of((csv_line, "csv"));
+    sink.transfers(20);
+    upload(&s3, sink.root());
+    let endpoint = format!("http://127.0.0.1:{}", network.port());
+    let source = format!("ticdc-storage:s3://feeds/some/prefix?endpoint={endpoint}&region=us-east-1");
+    let mut tidelake = Tidelake::prepare(&["run", "--source", &source], &["--follow", "--interval", "5ms"]);
+    for (name, value) in S3::environment() {
+        tidelake.set_variable(name, value);
+    }
+    tidelake.restart();
+    check(&sink, &tidelake);
+    for round in 0..3 {
+        sink.transfers(10);
+        upload(&s3, sink.root());
+        if round > 0 {
+            // in the middle of whatever it is doing
+            network.reset();
+            check(&sink, &tidelake);
+            continue;
+        }
+        let before = sink.contents(0);
+        network.cut();
+        let reason = wait_for("the lost bucket in the status", Duration::from_secs(60), || {
+            let status = tidelake.status();
+            (status["source"]["state"] == "reconnecting").then(|| status["source"]["reason"].to_string())
+        });
+        assert!(reason.contains("s3://feeds/some/prefix"), "{reason}");
+        let have = String::from_utf8(tidelake.client().batch_text("SELECT id, balance FROM bank.`left` ORDER BY id"));
+        let have = have.expect("text");
+        assert!(!have.is_empty() && have.lines().count() == before.lines().count(), "what is here can be read: {have}");
+        network.heal();
+        check(&sink, &tidelake);
+        wait_for("the bucket in the status", Duration::from_secs(60), || {
+            (tidelake.status()["source"]["state"] == "streaming").then_some(())
+        });
+    }
+    assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
 }

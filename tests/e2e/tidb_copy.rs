@@ -87,7 +87,7 @@ impl Sink {
             self.ts += 1000;
             let amount = self.rng.random_range(1..50);
             for sign in [-1, 1] {
-                let id = self.rng.random_range(0..ACCOUNTS);
+                let id = self.rng.random_range(0..self.balances.len());
                 let (old, ts) = (self.balances[id], self.ts + u64::from(sign > 0));
                 self.balances[id] += sign * amount;
                 let line = self.line(ts, "UPDATE", id, self.balances[id], Some(old));
@@ -97,6 +97,24 @@ impl Sink {
         }
         self.number += 1;
         self.write(&format!("bank/accounts/{}/CDC{:020}.json", self.start, self.number), &text);
+        self.write("metadata", &format!("{{\"checkpoint-ts\":{}}}", self.ts));
+    }
+
+    /// The hundred last accounts go with their partition, upstream too, which has everything else of the feed then; the feed has the
+    /// statement only.
+    fn drop_partition(&mut self, upstream: &MariaDb, sql: &str) {
+        self.balances.truncate(self.balances.len() - 100);
+        let rows: Vec<String> = self.balances.iter().enumerate().map(|(id, b)| format!("({id},{b})")).collect();
+        upstream.execute(&format!(
+            "INSERT INTO bank.accounts VALUES {} ON DUPLICATE KEY UPDATE balance = VALUES(balance); DELETE FROM bank.accounts WHERE id >= {}",
+            rows.join(","),
+            self.balances.len()
+        ));
+        std::thread::sleep(Duration::from_millis(20));
+        self.ts = self.ts.max(now());
+        let schema = serde_json::json!({"Table": "accounts", "Schema": "bank", "Version": 1, "TableVersion": self.ts, "Query": sql,
+            "Type": 22, "TableColumns": [{"ColumnName": "id"}, {"ColumnName": "balance"}], "TableColumnsTotal": 2});
+        self.write(&format!("bank/accounts/meta/schema_{}_1.json", self.ts), &schema.to_string());
         self.write("metadata", &format!("{{\"checkpoint-ts\":{}}}", self.ts));
     }
 
@@ -282,4 +300,47 @@ fn what_cannot_be_copied_is_said() {
     tidelake.spawn();
     assert!(!tidelake.wait_end().success());
     assert!(tidelake.printed().contains("tidb_snapshot"), "{}", tidelake.printed());
+}
+
+#[test]
+fn tables_that_lost_a_partition_are_copied_again_where_the_feed_stands() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    setup(&upstream);
+    let double = double(&upstream);
+    std::thread::sleep(Duration::from_millis(20));
+    let mut sink = Sink::new(now());
+    let from = format!("{}/?tso={}", double.url(), sink.start);
+    let options = ["--follow", "--interval", "5ms", "--copy-from", &from, "--copy-chunk-rows", "200"];
+    sink.transfers(20);
+    let mut tidelake = Tidelake::run(&sink.source(), &options);
+    copied(&tidelake);
+    sink.check(&tidelake);
+    for round in 0..3 {
+        let exchange = "ALTER TABLE `bank`.`accounts` EXCHANGE PARTITION `p9` WITH TABLE `bank`.`notes`";
+        if round == 1 {
+            double.cut_after(20_000);
+        }
+        sink.drop_partition(
+            &upstream,
+            if round == 0 { exchange } else { "ALTER TABLE `accounts` DROP PARTITION `p9`" },
+        );
+        if round == 2 {
+            std::thread::sleep(Duration::from_millis(150));
+            tidelake.kill9();
+            tidelake.restart();
+        }
+        // waits for the copy
+        sink.check(&tidelake);
+        assert!(double.snapshots().contains(&sink.ts), "{} is none of {:?}", sink.ts, double.snapshots());
+        sink.transfers(10);
+        sink.check(&tidelake);
+    }
+    same_kinds(&upstream, &tidelake);
+    let status = tidelake.status();
+    assert_eq!(
+        (&status["source"]["state"], &status["source"]["reason"]),
+        (&"streaming".into(), &"".into()),
+        "{status}"
+    );
+    assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
 }

@@ -3,7 +3,7 @@
 //! A table stays copying when all its rows are read. Once every table is whole they become live one right behind the other, and
 //! the last record, an empty transaction, says that the feed may begin.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::{ReadError, Snapshot, SnapshotTable};
 use crate::service::copy::job::{append, stop_record};
 use crate::service::copy::wait;
 use crate::ticdc::append::FeedAppender;
+use crate::ticdc::databases::Databases;
 use crate::ticdc::place::FeedPlace;
 
 /// Pause after an error that passes, at first and at most.
@@ -73,6 +74,9 @@ pub(super) struct Copier {
     pub buffer: Arc<dyn Buffer>,
     pub tso: u64,
     pub threads: usize,
+    /// Only these, whatever is there of them, while the feed stands at the TSO; an error that passes ends it. `None`: all that are
+    /// not there, before the feed begins.
+    pub again: Option<BTreeSet<TableName>>,
 }
 
 impl Copier {
@@ -84,7 +88,7 @@ impl Copier {
         // what an earlier process appended must be seen first
         let head = *self.buffer.head().borrow();
         wait::published_up_to(&*self.engine, head).await?;
-        let listed = self.tables().await?;
+        let listed = self.wanted(self.tables().await?).await?;
         let catalog = self.engine.catalog(self.engine.published_seq())?;
         let (mut tasks, mut read) = (VecDeque::new(), Vec::new());
         for table in listed {
@@ -111,16 +115,31 @@ impl Copier {
         self.finish(read).await
     }
 
+    /// Those to copy. One that is to be copied again and is not there any more stays stopped.
+    async fn wanted(&self, mut listed: Vec<SnapshotTable>) -> Result<Vec<SnapshotTable>> {
+        let Some(again) = &self.again else { return Ok(listed) };
+        listed.retain(|table| again.contains(&table.name));
+        for name in again.iter().filter(|name| listed.iter().all(|table| table.name != **name)) {
+            let reason = format!("upstream has no such table at TSO {}, or it may not be read", self.tso);
+            append(self.buffer.clone(), stop_record(name, &reason), None).await?;
+        }
+        Ok(listed)
+    }
+
     /// All tables become live, and the feed may begin.
     async fn finish(&self, read: Vec<Read>) -> Result<()> {
         for Read { copy_id, keyed } in read {
             let read_at = (!keyed).then(|| self.position());
             append(self.buffer.clone(), ControlRecord::CopyDone { copy_id, read_at }, None).await?;
         }
-        let (buffer, tso) = (self.buffer.clone(), self.tso);
+        if self.again.is_some() {
+            let head = *self.buffer.head().borrow();
+            return wait::published_up_to(&*self.engine, head).await;
+        }
+        let (buffer, tso, databases) = (self.buffer.clone(), self.tso, self.databases().await?);
         let mark = move || -> Result<CommitSeq> {
-            let seq = FeedAppender::new(&*buffer, "UTC", true)?.copied(tso)?;
-            buffer.note_read(FeedPlace::copied(tso).to_source());
+            let seq = FeedAppender::new(&*buffer, "UTC", true)?.knowing(databases.clone()).copied(tso)?;
+            buffer.note_read(FeedPlace { databases, ..FeedPlace::copied(tso) }.to_source());
             buffer.sync()?;
             Ok(seq)
         };
@@ -133,7 +152,12 @@ impl Copier {
 
     /// The position that the copied rows are at.
     fn position(&self) -> SourcePosition {
-        FeedPlace::copying(self.tso).to_source()
+        if self.again.is_none() {
+            return FeedPlace::copying(self.tso).to_source();
+        }
+        // behind everything that the feed has released: nothing of it is applied to the copied rows
+        let place = FeedPlace::copied(self.tso).to_source();
+        SourcePosition { minor: place.minor + 1, ..place }
     }
 
     async fn tables(&self) -> Result<Vec<SnapshotTable>> {
@@ -141,6 +165,19 @@ impl Copier {
         loop {
             match self.snapshot.tables(self.tso).await {
                 Ok(tables) => return Ok(tables),
+                Err(ReadError::Fatal(error)) => return Err(error),
+                Err(ReadError::Table(reason)) => return Err(Error::Invalid(reason)),
+                Err(ReadError::Passing(error)) if self.again.is_some() => return Err(error),
+                Err(ReadError::Passing(error)) => self.passing(None, &error, &mut pause).await,
+            }
+        }
+    }
+
+    async fn databases(&self) -> Result<Databases> {
+        let mut pause = BACKOFF.0;
+        loop {
+            match self.snapshot.databases(self.tso).await {
+                Ok(databases) => return Ok(databases),
                 Err(ReadError::Fatal(error)) => return Err(error),
                 Err(ReadError::Table(reason)) => return Err(Error::Invalid(reason)),
                 Err(ReadError::Passing(error)) => self.passing(None, &error, &mut pause).await,
@@ -151,7 +188,7 @@ impl Copier {
     /// What is left to do for a table; nothing for one that is live or stopped.
     async fn task(&self, table: SnapshotTable, catalog: &Catalog) -> Result<Option<Task>> {
         let SnapshotTable { name, estimated_rows, def } = table;
-        if catalog.visible(&name).is_some() {
+        if self.again.is_none() && catalog.visible(&name).is_some() {
             self.shared.note_copy(&name, |progress| progress.done = true);
             return Ok(None);
         }
@@ -163,7 +200,8 @@ impl Copier {
             }
         };
         let mut begun = None;
-        if let Some(entry) = catalog.copying(&name)
+        if self.again.is_none()
+            && let Some(entry) = catalog.copying(&name)
             && let TableState::Copying { copy_id, cursor, .. } = &entry.state
         {
             let reached = Reached::parse(cursor)?;
@@ -175,6 +213,7 @@ impl Copier {
         let rows = begun.as_ref().map_or(0, |(_, reached)| reached.rows);
         self.shared.note_copy(&name, |progress| {
             (progress.rows, progress.estimated_rows) = (rows, estimated_rows.max(rows));
+            progress.done = false;
         });
         Ok(Some(Task { name, def: Arc::new(def), estimated_rows, begun }))
     }
@@ -192,7 +231,9 @@ impl Copier {
             let before = reached.rows;
             match self.read(copy_id, &def, &mut reached, estimated_rows).await? {
                 Ok(()) => {
-                    self.shared.note_problem(None);
+                    if self.again.is_none() {
+                        self.shared.note_problem(None);
+                    }
                     self.shared.note_copy(&name, |progress| {
                         (progress.done, progress.estimated_rows) = (true, progress.rows);
                     });
@@ -203,6 +244,7 @@ impl Copier {
                     append(self.buffer.clone(), stop_record(&name, &reason), None).await?;
                     return Ok(None);
                 }
+                Err(ReadError::Passing(error)) if self.again.is_some() => return Err(error),
                 Err(ReadError::Passing(error)) => {
                     if reached.rows > before {
                         pause = BACKOFF.0;

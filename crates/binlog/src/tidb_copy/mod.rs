@@ -5,11 +5,15 @@
 //! [`CopiedFeed`] is a feed with such a copy before it. As the copy and the feed meet at one TSO, the feed is not read
 //! before the copy is done: its rows at or below the TSO are in the copied ones, all others come behind them.
 //!
+//! A table that stops later because only upstream knows its rows is copied again from a server ([`again`]), while the feed stands.
+//!
 //! Limits: nothing of the feed may be removed (retention of the topic, cleaning of files) while the copy takes its time, and the server must
 //! keep the snapshot (`tidb_gc_life_time`).
 
+mod again;
 mod copier;
 pub mod dumpling;
+mod gate;
 mod options;
 mod rows;
 pub mod server;
@@ -18,6 +22,8 @@ mod source;
 use async_trait::async_trait;
 use tidelake_core::{Error, Result, TableDef, TableName};
 use tokio::sync::mpsc;
+
+use crate::ticdc::databases::Databases;
 
 pub use options::{CopyFrom, CopyOptions};
 pub use source::CopiedFeed;
@@ -70,8 +76,22 @@ pub trait Snapshot: Send + Sync {
     /// Never [`ReadError::Table`].
     async fn tables(&self, tso: u64) -> Result<Vec<SnapshotTable>, ReadError>;
 
+    /// What databases have as their default collation at `tso`, as far as it can be known.
+    ///
+    /// # Errors
+    /// Never [`ReadError::Table`].
+    async fn databases(&self, tso: u64) -> Result<Databases, ReadError> {
+        let _ = tso;
+        Ok(Databases::default())
+    }
+
     /// True if rows of such a table can be read on from a chunk's `at`; false if it must be read in one piece.
     fn resumes(&self, def: &TableDef) -> bool;
+
+    /// True if every later TSO can be read, too: tables that stop can be copied again.
+    fn has_any_tso(&self) -> bool {
+        false
+    }
 
     /// Sends the rows behind `at` (empty: all) as chunks. The receiver may go away: then nothing more is wanted.
     ///

@@ -23,6 +23,7 @@ use crate::service::copy::job::{cell, cells};
 use crate::service::copy::select::{has_key_order, range_sql, whole_sql};
 use crate::service::history::{quoted, text};
 use crate::service::url::UpstreamUrl;
+use crate::ticdc::databases::Databases;
 use crate::ticdc::decoder::ddl::without_features;
 
 /// Bytes of rows after which a chunk ends early.
@@ -213,6 +214,18 @@ impl Snapshot for ServerSnapshot {
             tables.push(SnapshotTable { name, estimated_rows, def });
         }
         Ok(tables)
+    }
+
+    async fn databases(&self, tso: u64) -> Result<Databases, ReadError> {
+        let mut conn = self.session(tso).await?;
+        let sql = "SELECT SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA";
+        let rows: Vec<Row> = conn.query(sql).await.map_err(|e| self.error("list the databases", &e))?;
+        let named = rows.iter().filter_map(|row| Some((text(row, 0)?, text(row, 1)?.to_ascii_lowercase())));
+        Ok(Databases::of(named.filter(|(name, _)| self.filter.wants_database(name))))
+    }
+
+    fn has_any_tso(&self) -> bool {
+        true
     }
 
     fn resumes(&self, def: &TableDef) -> bool {

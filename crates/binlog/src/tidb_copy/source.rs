@@ -9,7 +9,9 @@ use tidelake_core::{Error, Result, SourcePosition, TableName};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::again::Again;
 use super::copier::Copier;
+use super::gate::Gate;
 use super::{CopyOptions, Snapshot};
 use crate::ticdc::place::FeedPlace;
 
@@ -57,6 +59,8 @@ pub struct CopiedFeed {
     copied: watch::Sender<bool>,
     complete: watch::Sender<bool>,
     shared: Arc<Shared>,
+    /// The feed stands behind it while tables are copied again.
+    gate: Arc<Gate>,
 }
 
 impl CopiedFeed {
@@ -71,7 +75,19 @@ impl CopiedFeed {
             copied: watch::Sender::new(false),
             complete: watch::Sender::new(false),
             shared: Arc::new(Shared { copies: Mutex::default(), problem: Mutex::default() }),
+            gate: Gate::new(),
         }
+    }
+
+    async fn follow(
+        &self,
+        after: Option<SourcePosition>,
+        buffer: Arc<dyn Buffer>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        let ended = self.feed.stream(after, self.gate.before(buffer), cancel).await;
+        self.gate.end();
+        ended
     }
 
     /// The TSO of the copy that is under way.
@@ -98,7 +114,7 @@ impl Source for CopiedFeed {
         let place = after.as_ref().map(FeedPlace::parse_any).transpose()?;
         let Some(tso) = place.filter(|place| place.copying).map(|place| place.tso) else {
             self.begin.send_replace(Begin::Feed);
-            return self.feed.stream(after, buffer, cancel).await;
+            return self.follow(after, buffer, cancel).await;
         };
         self.begin.send_replace(Begin::Copy(tso));
         let mut copied = self.copied.subscribe();
@@ -106,7 +122,9 @@ impl Source for CopiedFeed {
             () = cancel.cancelled() => return Ok(()),
             there = copied.wait_for(|copied| *copied) => drop(there.map_err(|_| Error::Closed("the copy".into()))?),
         }
-        self.feed.stream(Some(FeedPlace::copied(tso).to_source()), buffer, cancel).await
+        // as the copy left it
+        let after = buffer.read_position().borrow().clone();
+        self.follow(after.or_else(|| Some(FeedPlace::copied(tso).to_source())), buffer, cancel).await
     }
 
     async fn first_position(&self) -> Result<Option<SourcePosition>> {
@@ -135,7 +153,8 @@ impl Source for CopiedFeed {
         if let Begin::Copy(tso) = known {
             tracing::info!(tso, from = ?self.options, "the tables are copied before the feed is read");
             let (snapshot, shared, threads) = (self.snapshot.clone(), self.shared.clone(), self.options.threads);
-            let copier = Arc::new(Copier { snapshot, shared, engine, buffer, tso, threads });
+            let (engine, buffer) = (engine.clone(), buffer.clone());
+            let copier = Arc::new(Copier { snapshot, shared, engine, buffer, tso, threads, again: None });
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()), // what runs is dropped
                 done = copier.run() => done?,
@@ -143,12 +162,20 @@ impl Source for CopiedFeed {
         }
         self.copied.send_replace(true);
         self.complete.send_replace(true);
-        Ok(())
+        if !self.can_copy() {
+            return Ok(());
+        }
+        let (snapshot, options, shared) = (self.snapshot.clone(), self.options.clone(), self.shared.clone());
+        let again = Again { snapshot, options, shared, gate: self.gate.clone(), engine, buffer };
+        tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            ended = again.run() => ended,
+        }
     }
 
-    /// A table that stops later is not copied again: the copy is of one TSO.
+    /// A table that stops later can be copied from a server, which has the rows of any TSO; a dump has those of one.
     fn can_copy(&self) -> bool {
-        false
+        self.snapshot.has_any_tso()
     }
 
     fn copy_complete(&self) -> watch::Receiver<bool> {
@@ -161,9 +188,14 @@ impl Source for CopiedFeed {
 
     fn status(&self) -> SourceStatus {
         let mut status = self.feed.status();
-        if let Some(tso) = self.copying() {
-            let problem = self.shared.problem.lock().clone();
-            status.reason = problem.unwrap_or_else(|| format!("the tables are being copied as of TSO {tso}"));
+        let problem = self.shared.problem.lock().clone();
+        match (self.copying(), problem) {
+            (Some(tso), None) => status.reason = format!("the tables are being copied as of TSO {tso}"),
+            (None, Some(problem)) if !status.reason.is_empty() => {
+                status.reason = format!("{problem}; {}", status.reason)
+            }
+            (_, Some(problem)) => status.reason = problem,
+            (None, None) => {}
         }
         status
     }
