@@ -5,7 +5,7 @@
 //! [`CopiedFeed`] is a feed with such a copy before it. As the copy and the feed meet at one TSO, the feed is not read
 //! before the copy is done: its rows at or below the TSO are in the copied ones, all others come behind them.
 //!
-//! A table that stops later because only upstream knows its rows is copied again from a server ([`again`]), while the feed stands.
+//! A table that stops later because only upstream knows its rows is copied again from a server, while the feed stands.
 //!
 //! Limits: nothing of the feed may be removed (retention of the topic, cleaning of files) while the copy takes its time, and the server must
 //! keep the snapshot (`tidb_gc_life_time`).
