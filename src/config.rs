@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,9 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use tidelake_engine::ObjectPlace;
 
-use crate::access::{Access, UserConfig};
+use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
+use crate::access::users::UserConfig;
+use crate::access::{Access, AccessConfig};
 use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
 use crate::feed;
 
@@ -52,7 +55,7 @@ pub struct Settings {
     /// Memory for queries, bytes.
     pub query_memory: u64,
     /// Who may connect.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Default freshness of sessions.
     pub freshness: FreshnessArg,
     /// Time zone sessions begin in; `None`: the upstream's.
@@ -129,11 +132,57 @@ pub(crate) struct FileConfig {
     pub(crate) users: Vec<UserConfig>,
     pub(crate) mysql_tls_cert: Option<PathBuf>,
     pub(crate) mysql_tls_key: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    pub(crate) engine_token_file: Option<PathBuf>,
+    pub(crate) engine_ca: Option<PathBuf>,
+    pub(crate) engine_cert: Option<PathBuf>,
+    pub(crate) engine_key: Option<PathBuf>,
     pub(crate) insecure_listen: Option<bool>,
     pub(crate) freshness: Option<FreshnessArg>,
     pub(crate) time_zone: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) log: Option<String>,
+}
+
+/// Where what is asked for comes from and goes.
+struct Place {
+    /// The configuration file.
+    config: Option<PathBuf>,
+    /// The data directory if none is given.
+    default_dir: Option<PathBuf>,
+}
+
+impl FileConfig {
+    /// The command line wins, certificate and key together.
+    pub(crate) fn tls(&self, given: TlsArgs) -> TlsArgs {
+        let own = given.tls_cert.is_some() || given.tls_key.is_some();
+        TlsArgs {
+            tls_cert: given.tls_cert.or_else(|| self.tls_cert.clone().filter(|_| !own)),
+            tls_key: given.tls_key.or_else(|| self.tls_key.clone().filter(|_| !own)),
+            tls_client_ca: given.tls_client_ca.or_else(|| self.tls_client_ca.clone()),
+        }
+    }
+
+    /// As [`FileConfig::tls`].
+    pub(crate) fn mysql_tls(&self, given: MysqlTlsArgs) -> MysqlTlsArgs {
+        if given.mysql_tls_cert.is_some() || given.mysql_tls_key.is_some() {
+            return given;
+        }
+        MysqlTlsArgs { mysql_tls_cert: self.mysql_tls_cert.clone(), mysql_tls_key: self.mysql_tls_key.clone() }
+    }
+
+    /// How to come in at the engine.
+    pub(crate) fn engine_login(&self, given: EngineLoginArgs) -> EngineLoginArgs {
+        let own = given.engine_cert.is_some() || given.engine_key.is_some();
+        EngineLoginArgs {
+            engine_token_file: given.engine_token_file.or_else(|| self.engine_token_file.clone()),
+            engine_ca: given.engine_ca.or_else(|| self.engine_ca.clone()),
+            engine_cert: given.engine_cert.or_else(|| self.engine_cert.clone().filter(|_| !own)),
+            engine_key: given.engine_key.or_else(|| self.engine_key.clone().filter(|_| !own)),
+        }
+    }
 }
 
 impl Settings {
@@ -176,7 +225,8 @@ impl Settings {
             }
         };
         let tables = args.tables.or(file.tables.clone());
-        Settings::assemble(source, tables, args.serve, file, None)
+        let place = Place { config: args.config, default_dir: None };
+        Settings::assemble(source, tables, args.serve, file, place)
     }
 
     /// Settings of `tidelake demo`, which reads the binlog files in `binlog_dir` below its data directory.
@@ -186,7 +236,8 @@ impl Settings {
     pub fn from_demo(serve: ServeArgs) -> Result<Settings> {
         let data_dir = serve.data_dir.clone().unwrap_or_else(|| PathBuf::from("tidelake-demo"));
         let source = SourceSettings::Files { dir: data_dir.join("upstream-binlog"), follow: false };
-        Settings::assemble(source, None, serve, FileConfig::default(), Some(data_dir))
+        let place = Place { config: None, default_dir: Some(data_dir) };
+        Settings::assemble(source, None, serve, FileConfig::default(), place)
     }
 
     fn assemble(
@@ -194,9 +245,9 @@ impl Settings {
         tables: Option<String>,
         serve: ServeArgs,
         file: FileConfig,
-        default_dir: Option<PathBuf>,
+        Place { config, default_dir }: Place,
     ) -> Result<Settings> {
-        let Some(data_dir) = serve.data_dir.or(file.data_dir).or(default_dir) else {
+        let Some(data_dir) = serve.data_dir.or(file.data_dir.clone()).or(default_dir) else {
             bail!("no data directory given: add --data-dir DIR (it is created if missing)");
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -205,13 +256,16 @@ impl Settings {
         let mysql_listen = serve.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001));
         let flight_listen = serve.flight_listen.or(file.flight_listen).unwrap_or(local(8815));
         let http_listen = serve.http_listen.or(file.http_listen).unwrap_or(local(8080));
-        let access = Access {
-            users: file.users,
-            tls_cert: serve.mysql_tls_cert.or(file.mysql_tls_cert),
-            tls_key: serve.mysql_tls_key.or(file.mysql_tls_key),
+        let access = AccessConfig {
+            users: file.users.clone(),
+            file: config,
+            tls: file.tls(serve.tls),
+            mysql_tls: file.mysql_tls(serve.mysql_tls),
             insecure_listen: serve.insecure_listen || file.insecure_listen.unwrap_or(false),
         };
-        access.check(mysql_listen, flight_listen, http_listen)?;
+        let listeners =
+            [("--mysql-listen", mysql_listen), ("--flight-listen", flight_listen), ("--http-listen", http_listen)];
+        let access = access.open(&listeners)?;
         Ok(Settings {
             source,
             tables,

@@ -22,7 +22,7 @@ pub fn engine(command: &EngineCommand) -> Result<()> {
 fn stats(args: &EngineStatsArgs) -> Result<()> {
     let stats = match &args.data_dir {
         Some(dir) => of_directory(dir)?,
-        None => serde_json::from_str(&client::get(&args.http.http, "/api/v1/engine")?).context("read the answer")?,
+        None => serde_json::from_str(&client::get(&args.http, "/api/v1/engine")?).context("read the answer")?,
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&stats)?);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tidelake_calc::flight::FlightServer;
 use tidelake_calc::wire::WireServer;
 
+use crate::access::Access;
 use crate::config::Settings;
 use crate::http;
 use crate::pipeline::Pipeline;
@@ -21,10 +22,34 @@ pub struct Addresses {
     pub flight: SocketAddr,
     /// HTTP.
     pub http: SocketAddr,
-    /// The MySQL listener knows users; without, it lets in everybody who reaches it from this machine.
+    /// Clients must log in; without users, everybody on this machine is let in.
     pub users: bool,
     /// The MySQL listener has a certificate.
+    pub mysql_tls: bool,
+    /// Flight and HTTP speak TLS.
     pub tls: bool,
+}
+
+impl Addresses {
+    /// What listens where.
+    pub fn new(access: &Access, mysql: SocketAddr, flight: SocketAddr, http: SocketAddr) -> Addresses {
+        let (mysql_tls, tls) = (access.mysql_has_tls(), access.has_tls());
+        Addresses { mysql, flight, http, users: access.has_users(), mysql_tls, tls }
+    }
+}
+
+/// The line that says where to ask a process.
+pub struct StatusAddress<'a>(pub &'a Access, pub SocketAddr);
+
+impl std::fmt::Display for StatusAddress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        status_line(f, self.0.has_tls(), self.1)
+    }
+}
+
+fn status_line(f: &mut std::fmt::Formatter<'_>, tls: bool, http: SocketAddr) -> std::fmt::Result {
+    let (scheme, given) = if tls { ("https", "https://") } else { ("http", "") };
+    write!(f, "  Status          tidelake status --http {given}{http}   or {scheme}://{http}/api/v1/status, /metrics")
 }
 
 /// Binds all listeners and writes the ports file.
@@ -34,19 +59,18 @@ pub struct Addresses {
 pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Addresses> {
     let cancel = pipeline.listener_token();
     let metrics = http::install_metrics()?;
-    let options = settings.access.wire_options()?;
+    let access = &settings.access;
+    access.reload_on_hangup(cancel.clone())?;
     let serving = pipeline.serving.as_ref().context("this process serves no readers")?;
-    let wire = WireServer::bind(settings.mysql_listen, serving.sql.clone(), options, cancel.clone())
+    let wire = WireServer::bind(settings.mysql_listen, serving.sql.clone(), access.wire_options(), cancel.clone())
         .await
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
     let magic = Some(serving.magic_api.clone());
-    let flight = FlightServer::bind(settings.flight_listen, serving.sql.clone(), magic, cancel.clone())
-        .await
-        .context("--flight-listen")?;
+    let door = access.grpc("--flight-listen", settings.flight_listen).await?;
+    let flight = FlightServer::start(door, access.guard.clone(), serving.sql.clone(), magic, cancel.clone())?;
     let (http, http_task) =
-        http::serve(settings.http_listen, http::of_pipeline(pipeline.clone(), metrics), cancel).await?;
-    let (users, tls) = (!settings.access.users.is_empty(), settings.access.tls_cert.is_some());
-    let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http, users, tls };
+        http::serve(access, settings.http_listen, http::of_pipeline(pipeline.clone(), metrics), cancel).await?;
+    let addresses = Addresses::new(access, wire.local_addr(), flight.local_addr(), http);
     pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
     pipeline
         .add_task("Flight listener", tokio::spawn(async move { flight.finished().await.context("Flight listener") }));
@@ -72,14 +96,14 @@ pub fn write_ports(file: &Path, addresses: &[(&str, &SocketAddr)]) -> Result<()>
 
 impl std::fmt::Display for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Addresses { mysql, flight, http, users, tls } = self;
-        let encryption = if *tls { "" } else { " --skip-ssl" };
+        let Addresses { mysql, flight, http, users, mysql_tls, tls } = self;
+        let encryption = if *mysql_tls { "" } else { " --skip-ssl" };
         let login = if *users { " -u USER -p" } else { "   (any user, no password)" };
         writeln!(f, "  MySQL protocol  mariadb -h {} -P {}{encryption}{login}", mysql.ip(), mysql.port())?;
         if !users {
             writeln!(f, "  SQL from here   tidelake sql --connect {mysql} \"SHOW DATABASES\"")?;
         }
-        writeln!(f, "  Flight SQL      grpc://{flight}")?;
-        write!(f, "  Status          tidelake status --http {http}   or http://{http}/api/v1/status, /metrics")
+        writeln!(f, "  Flight SQL      {}://{flight}", if *tls { "grpc+tls" } else { "grpc" })?;
+        status_line(f, *tls, *http)
     }
 }

@@ -5,9 +5,10 @@ use std::io::{IsTerminal, Read, Write};
 use anyhow::{Context, Result, bail};
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Column, Conn, OptsBuilder, Row, Value};
+use mysql_async::{ClientIdentity, Column, Conn, OptsBuilder, Row, SslOpts, Value};
 use unicode_width::UnicodeWidthStr;
 
+use crate::access::args::ClientTlsArgs;
 use crate::cli::{FreshnessArg, OutputFormat, SqlArgs};
 
 /// `tidelake sql`.
@@ -54,13 +55,32 @@ pub async fn connect(args: &SqlArgs) -> Result<Conn> {
         .pass(args.password.clone())
         .db_name(args.database.clone())
         .prefer_socket(false);
-    match Conn::new(opts).await {
+    match Conn::new(opts.ssl_opts(encryption(&args.tls)?)).await {
         Ok(conn) => Ok(conn),
         Err(mysql_async::Error::Io(error)) => Err(error).with_context(|| {
             format!("no tidelake listens on {}: start one with `tidelake run`, or name it with --connect", args.connect)
         }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// TLS if certificates are given.
+fn encryption(args: &ClientTlsArgs) -> Result<Option<SslOpts>> {
+    let ClientTlsArgs { ca, cert, key } = args;
+    if ca.is_none() && cert.is_none() {
+        return Ok(None);
+    }
+    for file in [ca, cert, key].into_iter().flatten() {
+        std::fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
+    }
+    let mut tls = SslOpts::default();
+    if let Some(ca) = ca {
+        tls = tls.with_disable_built_in_roots(true).with_root_certs(vec![ca.clone().into()]);
+    }
+    if let (Some(cert), Some(key)) = (cert, key) {
+        tls = tls.with_client_identity(Some(ClientIdentity::new(cert.clone().into(), key.clone().into())));
+    }
+    Ok(Some(tls))
 }
 
 /// Runs one statement and prints its rows.

@@ -220,7 +220,7 @@ fn copy_text(copy: &CopyProgress) -> String {
 /// # Errors
 /// If no Tidelake answers.
 pub fn print(args: &StatusArgs) -> Result<()> {
-    let text = client::get(&args.http.http, "/api/v1/status")?;
+    let text = client::get(&args.http, "/api/v1/status")?;
     if args.json {
         println!("{text}");
         return Ok(());

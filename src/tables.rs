@@ -19,12 +19,10 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 pub fn tables(args: &TablesArgs) -> Result<()> {
     let pattern = args.pattern.as_deref().unwrap_or_default();
     let answer = match args.action {
-        None => client::get(&args.http.http, "/api/v1/tables")?,
-        Some(TablesAction::Add) => {
-            client::post(&args.http.http, "/api/v1/tables", &serde_json::json!({ "add": pattern }))?
-        }
+        None => client::get(&args.http, "/api/v1/tables")?,
+        Some(TablesAction::Add) => client::post(&args.http, "/api/v1/tables", &serde_json::json!({ "add": pattern }))?,
         Some(TablesAction::Remove) => {
-            client::post(&args.http.http, "/api/v1/tables", &serde_json::json!({ "remove": pattern }))?
+            client::post(&args.http, "/api/v1/tables", &serde_json::json!({ "remove": pattern }))?
         }
     };
     print!("{}", for_people(&serde_json::from_str(&answer)?));
@@ -59,14 +57,14 @@ fn for_people(tables: &Tables) -> String {
 pub fn resync(args: &ResyncArgs) -> Result<()> {
     let name = table_name(&args.table)?;
     let json = serde_json::json!({ "database": name.database, "table": name.table });
-    client::post(&args.http.http, "/api/v1/resync", &json)?;
+    client::post(&args.http, "/api/v1/resync", &json)?;
     if !args.wait {
         println!("{name} will be copied again; readers keep the old table until the new one is whole");
         return Ok(());
     }
     let mut told = String::new();
     loop {
-        let tables: Tables = serde_json::from_str(&client::get(&args.http.http, "/api/v1/tables")?)?;
+        let tables: Tables = serde_json::from_str(&client::get(&args.http, "/api/v1/tables")?)?;
         if tables.given_up.contains(&name.to_string()) {
             bail!("{name} was not copied again: upstream has no such table");
         }

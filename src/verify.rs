@@ -90,13 +90,13 @@ impl Verifier {
 /// # Errors
 /// If a table differs or could not be compared, or no Tidelake answers.
 pub fn verify(args: &VerifyArgs) -> Result<()> {
-    let address = &args.http.http;
+    let server = &args.http;
     let patterns = args.tables.clone().unwrap_or_default();
-    let started = client::post(address, "/api/v1/verify", &serde_json::json!({ "tables": patterns }))?;
+    let started = client::post(server, "/api/v1/verify", &serde_json::json!({ "tables": patterns }))?;
     let started: Report = serde_json::from_str(&started)?;
     let mut told = 0;
     let report = loop {
-        let report: Report = serde_json::from_str(&client::get(address, "/api/v1/verify")?)?;
+        let report: Report = serde_json::from_str(&client::get(server, "/api/v1/verify")?)?;
         if report.run != started.run {
             bail!("tidelake was restarted or began another comparison meanwhile");
         }

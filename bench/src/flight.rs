@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch};
 use futures::{StreamExt, TryStreamExt, stream};
+use tidelake_access::Door;
 use tidelake_api::{Connection, FlightStore, Magic, MagicServer, RemoteLatch};
 use tidelake_core::ports::{Freshness, Latch, ScanRequest, StoreEngine};
 use tidelake_core::types::{TypeKind, UpstreamType};
-use tidelake_core::{ColumnDef, TableDef, TableId, TableName};
+use tidelake_core::{ColumnDef, Error, TableDef, TableId, TableName};
 use tokio_util::sync::CancellationToken;
 
 use crate::Flight;
@@ -67,8 +68,9 @@ fn serve(magic: Arc<Magic>, cancel: CancellationToken) -> Result<std::net::Socke
     let (bound, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let server = MagicServer::bind(([127, 0, 0, 1], 0).into(), magic, cancel).await;
-            let server = match server {
+            let door = Door::grpc(([127, 0, 0, 1], 0).into(), None).await;
+            let door = door.map_err(|e| Error::io("listen", e));
+            let server = match door.and_then(|door| MagicServer::start(door, Arc::default(), magic, cancel)) {
                 Ok(server) => server,
                 Err(e) => return drop(bound.send(Err(e))),
             };

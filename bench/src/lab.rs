@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use tempfile::TempDir;
+use tidelake_access::Caller;
 use tidelake_calc::session::{RowStream, SessionInfo, SqlOutcome, SqlService};
 use tidelake_calc::sql::{SqlEngine, SqlOptions};
 use tidelake_calc::wire::{WireOptions, WireServer};
@@ -186,7 +187,7 @@ impl Lab {
 
     async fn rows(&self, database: &str, sql: &str) -> Result<RowStream> {
         let info = SessionInfo {
-            user: "bench".to_owned(),
+            caller: Caller::trusted("bench"),
             remote: None,
             database: Some(database.to_owned()),
             connection_id: 1,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use serde::Serialize;
+use tidelake_access::Caller;
 use tidelake_api::Magic;
 use tidelake_api::errors::WireError;
 use tidelake_api::ipc::{ipc_schema, ipc_stream};
@@ -33,28 +34,34 @@ pub fn routes(magic: Arc<Magic>) -> Router {
 }
 
 /// `POST /api/v1/magic/{call}`
-async fn call(State(magic): State<Arc<Magic>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn call(
+    State(magic): State<Arc<Magic>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     // A web page elsewhere can send no JSON without being asked whether it may.
     let json = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
     if !json {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the request as application/json\n").into_response();
     }
     let answered = match name.as_str() {
-        "plan" => plan(&magic, &body).await,
-        "split" => split(&magic, &body).await,
-        name => magic.call(name, &body).await.map(json_answer),
+        "plan" => plan(&magic, &caller, &body).await,
+        "split" => split(&magic, &caller, &body).await,
+        name => magic.call(&caller, name, &body).await.map(json_answer),
     };
     answered.unwrap_or_else(|e| refused(&e))
 }
 
-async fn plan(magic: &Magic, body: &[u8]) -> Result<Response> {
-    let (schema, planned) = magic.plan(decode(body)?).await?;
+async fn plan(magic: &Magic, caller: &Caller, body: &[u8]) -> Result<Response> {
+    let (schema, planned) = magic.plan(caller, decode(body)?).await?;
     let schema = to_hex(&ipc_schema(&schema)?);
     Ok(json_answer(encode(HttpPlan { schema, planned })?))
 }
 
-async fn split(magic: &Arc<Magic>, body: &[u8]) -> Result<Response> {
-    let (schema, batches) = magic.read(&decode(body)?).await?;
+async fn split(magic: &Arc<Magic>, caller: &Caller, body: &[u8]) -> Result<Response> {
+    let (schema, batches) = magic.read(caller, &decode(body)?).await?;
     let body = Body::from_stream(ipc_stream(&schema, batches)?);
     Ok(([(header::CONTENT_TYPE, ARROW_STREAM)], body).into_response())
 }
@@ -69,7 +76,7 @@ fn refused(error: &Error) -> Response {
         Error::Invalid(_) | Error::Unsupported { .. } => StatusCode::BAD_REQUEST,
         Error::NotFound(_) => StatusCode::NOT_FOUND,
         Error::SnapshotExpired(_) => StatusCode::GONE,
-        Error::Fenced { .. } => StatusCode::FORBIDDEN,
+        Error::Denied(_) | Error::Fenced { .. } => StatusCode::FORBIDDEN,
         Error::Diverged { .. } => StatusCode::CONFLICT,
         Error::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
         Error::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,

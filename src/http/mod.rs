@@ -1,5 +1,6 @@
 //! The HTTP listener: status, interval, tables, health and metrics.
 
+mod guarded;
 mod interval;
 mod magic;
 mod metrics;
@@ -22,6 +23,7 @@ pub use magic::routes as magic_routes;
 pub use metrics::{Handle, install as install_metrics};
 pub use tables::Tables;
 
+use crate::access::Access;
 use crate::pipeline::Pipeline;
 use crate::status;
 
@@ -37,16 +39,19 @@ struct Shared {
 /// # Errors
 /// If the address cannot be bound.
 pub async fn serve(
+    access: &Access,
     address: SocketAddr,
     routes: Router,
     cancel: CancellationToken,
 ) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
-    let listener =
-        tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address} (--http-listen)"))?;
-    let bound = listener.local_addr().context("read the HTTP listener's address")?;
+    let door = access.http("--http-listen", address).await?;
+    let bound = door.local_addr().context("read the HTTP listener's address")?;
+    let routes = guarded::guard(routes, access.guard.clone());
     let router = if bound.ip().is_loopback() { routes.layer(middleware::from_fn(only_local_names)) } else { routes };
+    let listener = guarded::HttpDoor::new(bound, door.open(cancel.clone()));
+    let service = router.into_make_service_with_connect_info::<guarded::Peer>();
     let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).await {
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(cancel.cancelled_owned()).await {
             tracing::error!(%error, "the HTTP listener ended");
         }
     });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
+use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
 use crate::cli::{EngineCommand, FreshnessArg, LogFormat, RunArgs, ServeArgs, parse_duration};
 
 /// What every process has.
@@ -21,6 +22,9 @@ pub struct CommonArgs {
     /// Listen beyond this machine also without users and TLS
     #[arg(long, env = "TIDELAKE_INSECURE_LISTEN")]
     pub insecure_listen: bool,
+    /// Certificate of all listeners.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Write the ports in use to this file as JSON, once everything listens
     #[arg(long, env = "TIDELAKE_PORTS_FILE", value_name = "FILE")]
     pub ports_file: Option<PathBuf>,
@@ -76,6 +80,9 @@ pub struct WriterArgs {
     /// The engine's Magic API, HOST:PORT
     #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR")]
     pub engine: Option<String>,
+    /// How to come in there.
+    #[command(flatten)]
+    pub engine_login: EngineLoginArgs,
     /// Where to replicate from, as for `run`
     #[arg(long, env = "TIDELAKE_SOURCE", hide_env_values = true, value_name = "URL")]
     pub source: Option<String>,
@@ -122,12 +129,13 @@ pub struct WriterArgs {
 
 impl WriterArgs {
     /// The same as options of `tidelake run`, without those that are the engine's or a reader's; and the engine.
-    pub fn split(self) -> (RunArgs, Option<String>) {
+    pub fn split(self) -> (RunArgs, Option<String>, EngineLoginArgs) {
         let common = self.common;
         let serve = ServeArgs {
             data_dir: self.data_dir,
             http_listen: common.http_listen,
             insecure_listen: common.insecure_listen,
+            tls: common.tls,
             ports_file: common.ports_file,
             interval: self.interval,
             buffer_limit: self.buffer_limit,
@@ -149,7 +157,7 @@ impl WriterArgs {
             server_id: self.server_id,
             serve,
         };
-        (run, self.engine)
+        (run, self.engine, self.engine_login)
     }
 }
 
@@ -159,18 +167,18 @@ pub struct QueryArgs {
     /// The engine's Magic API, HOST:PORT: of `tidelake engine`, or the Flight listener of `tidelake run`
     #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR")]
     pub engine: Option<String>,
+    /// How to come in there.
+    #[command(flatten)]
+    pub engine_login: EngineLoginArgs,
     /// MySQL protocol listener; port 0 picks a free one [default: 127.0.0.1:4001]
     #[arg(long, env = "TIDELAKE_MYSQL_LISTEN", value_name = "ADDR")]
     pub mysql_listen: Option<SocketAddr>,
     /// Arrow Flight SQL listener; port 0 picks a free one [default: 127.0.0.1:8815]
     #[arg(long, env = "TIDELAKE_FLIGHT_LISTEN", value_name = "ADDR")]
     pub flight_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM) of the MySQL listener; clients may then use TLS
-    #[arg(long, env = "TIDELAKE_MYSQL_TLS_CERT", value_name = "FILE")]
-    pub mysql_tls_cert: Option<PathBuf>,
-    /// Private key (PEM) of that certificate
-    #[arg(long, env = "TIDELAKE_MYSQL_TLS_KEY", value_name = "FILE")]
-    pub mysql_tls_key: Option<PathBuf>,
+    /// Certificate of the MySQL listener.
+    #[command(flatten)]
+    pub mysql_tls: MysqlTlsArgs,
     /// Memory for queries; beyond it they spill to the system's temporary directory or fail [default: 1GiB]
     #[arg(long, env = "TIDELAKE_QUERY_MEMORY", value_name = "BYTES")]
     pub query_memory: Option<ByteSize>,

@@ -63,15 +63,19 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     let latch = LocalLatch::open(options, port.clone(), probe).context("open the Latch Service")?;
     let magic = Magic::with_desk(port, latch.clone(), desk.clone());
     let served = Arc::new(Served { engine, latch, desk });
-    let server = MagicServer::bind(settings.magic_listen, magic.clone(), cancel.child_token()).await?;
+    settings.access.reload_on_hangup(cancel.clone())?;
+    let (access, guard) = (&settings.access, settings.access.guard.clone());
+    let door = access.grpc("--magic-listen", settings.magic_listen).await?;
+    let server = MagicServer::start(door, guard, magic.clone(), cancel.child_token())?;
     let routes = health::routes(served.clone(), http::install_metrics()?).merge(http::magic_routes(magic));
-    let (http, _) = http::serve(settings.common.http_listen, routes, cancel.child_token()).await?;
+    let (http, _) = http::serve(access, settings.common.http_listen, routes, cancel.child_token()).await?;
     let address = server.local_addr();
     if let Some(file) = &settings.common.ports_file {
         write_ports(file, &[("magic", &address), ("http", &http)])?;
     }
+    let scheme = if access.has_tls() { "https" } else { "http" };
     eprintln!("  Magic API       {address}   (tidelake writer --engine {address}, tidelake query --engine {address})");
-    eprintln!("  Status          http://{http}/api/v1/status, /metrics");
+    eprintln!("  Status          {scheme}://{http}/api/v1/status, /metrics");
     let failed = served.until_failed(&cancel).await;
     cancel.cancel();
     let closed = tokio::time::timeout(PATIENCE, server.finished()).await.is_ok();

@@ -16,12 +16,17 @@ mod lineage;
 mod settings;
 mod upstream_probe;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
-use tidelake_api::Connection;
+use anyhow::{Context, Result, bail};
+use tidelake_api::{Connection, Login};
 use tidelake_core::Error;
 use tokio_util::sync::CancellationToken;
+
+use crate::access::args::EngineLoginArgs;
+use crate::access::users::secret_of;
+use settings::EnginePlace;
 
 /// How long to wait before an engine that cannot be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -63,8 +68,30 @@ where
     }
 }
 
-/// A connection to the engine at an address, `HOST:PORT` or a URL.
-fn connect(engine: &str) -> Result<Connection> {
-    let url = if engine.contains("://") { engine.to_owned() } else { format!("http://{engine}") };
-    Ok(Connection::open(&url)?)
+/// A connection to an engine.
+fn connect(engine: &EnginePlace) -> Result<Connection> {
+    let EnginePlace { address, login } = engine;
+    let encrypted = login.engine_ca.is_some() || login.engine_cert.is_some();
+    let url = match (address.contains("://"), encrypted) {
+        (true, _) => address.clone(),
+        (false, true) => format!("https://{address}"),
+        (false, false) => format!("http://{address}"),
+    };
+    Ok(Connection::open_as(&url, &read_login(login)?)?)
+}
+
+fn read_login(login: &EngineLoginArgs) -> Result<Login> {
+    let read = |option: &str, file: &PathBuf| {
+        std::fs::read(file).with_context(|| format!("read {} ({option})", file.display()))
+    };
+    let identity = match (&login.engine_cert, &login.engine_key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((read("--engine-cert", cert)?, read("--engine-key", key)?)),
+        _ => bail!("--engine-cert and --engine-key belong together: give both"),
+    };
+    Ok(Login {
+        token: login.engine_token_file.as_deref().map(secret_of).transpose().context("--engine-token-file")?,
+        ca: login.engine_ca.as_ref().map(|file| read("--engine-ca", file)).transpose()?,
+        identity,
+    })
 }

@@ -51,17 +51,17 @@ async fn serve(settings: QuerySettings) -> Result<()> {
     let Some(store) = store.map(Arc::new) else { return Ok(()) };
     let Some(upstream) = learn(&connection, &cancel).await? else { return Ok(()) };
     let sql: Arc<dyn SqlService> = SqlEngine::new(sql_options(&settings, &upstream, store.clone(), &connection)?)?;
-    let options = settings.access.wire_options()?;
-    let wire = WireServer::bind(settings.mysql_listen, sql.clone(), options, cancel.child_token())
+    let access = &settings.access;
+    access.reload_on_hangup(cancel.clone())?;
+    let wire = WireServer::bind(settings.mysql_listen, sql.clone(), access.wire_options(), cancel.child_token())
         .await
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
-    let flight =
-        FlightServer::bind(settings.flight_listen, sql, None, cancel.child_token()).await.context("--flight-listen")?;
-    let served = Arc::new(Served { engine: settings.engine.clone(), connection, store });
+    let door = access.grpc("--flight-listen", settings.flight_listen).await?;
+    let flight = FlightServer::start(door, access.guard.clone(), sql, None, cancel.child_token())?;
+    let served = Arc::new(Served { engine: settings.engine.address.clone(), connection, store });
     let routes = health::routes(served, http::install_metrics()?);
-    let (http, _) = http::serve(settings.common.http_listen, routes, cancel.child_token()).await?;
-    let (users, tls) = (!settings.access.users.is_empty(), settings.access.tls_cert.is_some());
-    let addresses = Addresses { mysql: wire.local_addr(), flight: flight.local_addr(), http, users, tls };
+    let (http, _) = http::serve(access, settings.common.http_listen, routes, cancel.child_token()).await?;
+    let addresses = Addresses::new(access, wire.local_addr(), flight.local_addr(), http);
     if let Some(file) = &settings.common.ports_file {
         let Addresses { mysql, flight, http, .. } = &addresses;
         write_ports(file, &[("mysql", mysql), ("flight", flight), ("http", http)])?;

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,8 @@ use bytesize::ByteSize;
 use tidelake_engine::ObjectPlace;
 
 use super::args::{CommonArgs, EngineServeArgs, QueryArgs, WriterArgs};
-use crate::access::Access;
+use crate::access::args::{EngineLoginArgs, MysqlTlsArgs};
+use crate::access::{Access, AccessConfig};
 use crate::cli::{FreshnessArg, LogFormat};
 use crate::config::{FileConfig, Settings, duration, read_file, size};
 
@@ -23,7 +25,15 @@ pub struct Common {
     pub log_format: LogFormat,
     /// Log filter.
     pub log: String,
-    insecure_listen: bool,
+    access: AccessConfig,
+}
+
+/// Where the engine is, and how to come in.
+pub struct EnginePlace {
+    /// `HOST:PORT` or a URL.
+    pub address: String,
+    /// Token and certificates.
+    pub login: EngineLoginArgs,
 }
 
 /// Settings of the engine's process.
@@ -32,6 +42,8 @@ pub struct EngineSettings {
     pub data_dir: PathBuf,
     /// Magic API listener.
     pub magic_listen: SocketAddr,
+    /// Who may connect.
+    pub access: Arc<Access>,
     /// Memtable limit, bytes.
     pub memtable_limit: u64,
     /// Where the engine's files are; `None`: in the data directory.
@@ -47,13 +59,13 @@ pub struct EngineSettings {
 /// Settings of a query process.
 pub struct QuerySettings {
     /// The engine's Magic API.
-    pub engine: String,
+    pub engine: EnginePlace,
     /// MySQL protocol listener.
     pub mysql_listen: SocketAddr,
     /// Flight SQL listener.
     pub flight_listen: SocketAddr,
     /// Who may connect.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Memory for queries, bytes.
     pub query_memory: u64,
     /// Default freshness of sessions.
@@ -74,7 +86,13 @@ fn common(args: CommonArgs, file: &FileConfig) -> Common {
         ports_file: args.ports_file.or(file.ports_file.clone()),
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         log: args.log.or(file.log.clone()).unwrap_or_else(|| "info".into()),
-        insecure_listen: args.insecure_listen || file.insecure_listen.unwrap_or(false),
+        access: AccessConfig {
+            users: file.users.clone(),
+            file: args.config,
+            tls: file.tls(args.tls),
+            mysql_tls: MysqlTlsArgs::default(),
+            insecure_listen: args.insecure_listen || file.insecure_listen.unwrap_or(false),
+        },
     }
 }
 
@@ -89,17 +107,12 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
         bail!("no data directory given: add --data-dir DIR (it is created if missing)");
     };
     let magic_listen = args.magic_listen.or(file.magic_listen).unwrap_or(local(8816));
-    for (option, address) in [("--magic-listen", magic_listen), ("--http-listen", common.http_listen)] {
-        if !address.ip().to_canonical().is_loopback() && !common.insecure_listen {
-            bail!(
-                "{option} {address} can be reached from other machines, and the Magic API knows no users: listen on 127.0.0.1, or say \
-                 --insecure-listen if only who may write and read everything can reach it"
-            );
-        }
-    }
+    let listeners = [("--magic-listen", magic_listen), ("--http-listen", common.http_listen)];
+    let access = common.access.clone().open(&listeners)?;
     Ok(EngineSettings {
         data_dir,
         magic_listen,
+        access,
         memtable_limit: size("memtable-limit", args.memtable_limit.or(file.memtable_limit), ByteSize::mib(256))?,
         engine_storage: args
             .engine_storage
@@ -116,10 +129,10 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
 ///
 /// # Errors
 /// As for [`of_engine`].
-pub fn of_writer(args: WriterArgs) -> Result<(Settings, String)> {
+pub fn of_writer(args: WriterArgs) -> Result<(Settings, EnginePlace)> {
     let file = read_file(args.common.config.as_deref())?;
-    let (run, engine) = args.split();
-    let engine = some_engine(engine.or(file.engine))?;
+    let (run, engine, login) = args.split();
+    let engine = some_engine(engine, login, &file)?;
     Ok((Settings::from_run(run)?, engine))
 }
 
@@ -132,15 +145,12 @@ pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
     let common = common(args.common, &file);
     let mysql_listen = args.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001));
     let flight_listen = args.flight_listen.or(file.flight_listen).unwrap_or(local(8815));
-    let access = Access {
-        users: file.users,
-        tls_cert: args.mysql_tls_cert.or(file.mysql_tls_cert),
-        tls_key: args.mysql_tls_key.or(file.mysql_tls_key),
-        insecure_listen: common.insecure_listen,
-    };
-    access.check(mysql_listen, flight_listen, common.http_listen)?;
+    let config = AccessConfig { mysql_tls: file.mysql_tls(args.mysql_tls), ..common.access.clone() };
+    let listeners =
+        [("--mysql-listen", mysql_listen), ("--flight-listen", flight_listen), ("--http-listen", common.http_listen)];
+    let access = config.open(&listeners)?;
     Ok(QuerySettings {
-        engine: some_engine(args.engine.or(file.engine))?,
+        engine: some_engine(args.engine, args.engine_login, &file)?,
         mysql_listen,
         flight_listen,
         access,
@@ -151,6 +161,8 @@ pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
     })
 }
 
-fn some_engine(engine: Option<String>) -> Result<String> {
-    engine.context("no engine given: add --engine HOST:PORT, where `tidelake engine` listens (--magic-listen)")
+fn some_engine(engine: Option<String>, login: EngineLoginArgs, file: &FileConfig) -> Result<EnginePlace> {
+    let address = engine.or_else(|| file.engine.clone());
+    let missing = "no engine given: add --engine HOST:PORT, where `tidelake engine` listens (--magic-listen)";
+    Ok(EnginePlace { address: address.context(missing)?, login: file.engine_login(login) })
 }

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::WriterArgs;
 use super::lineage::Lineage;
+use super::settings::EnginePlace;
 use super::{connect, may_come_back, settings, until_answered, upstream_probe};
 use crate::config::Settings;
 use crate::data_dir::DataDir;
-use crate::listeners::write_ports;
+use crate::listeners::{StatusAddress, write_ports};
 use crate::pipeline::{Parts, Pipeline, open_buffer, writer_parts};
 use crate::probe::PipelineProbe;
 use crate::run::runtime;
@@ -45,7 +46,7 @@ pub fn writer(args: WriterArgs) -> Result<()> {
     runtime()?.block_on(serve(settings, &engine))
 }
 
-async fn serve(settings: Settings, engine: &str) -> Result<()> {
+async fn serve(settings: Settings, engine: &EnginePlace) -> Result<()> {
     let server = doctor::preflight(&settings).await?;
     let cancel = CancellationToken::new();
     shutdown::on_signals(cancel.clone())?;
@@ -56,12 +57,13 @@ async fn serve(settings: Settings, engine: &str) -> Result<()> {
     pipeline.start_stream(&work.dir).await?;
     let (own, first) = (work.clone(), line);
     pipeline.add_task("Magic Writer", tokio::spawn(async move { own.turns(first).await }));
+    settings.access.reload_on_hangup(cancel.clone())?;
     let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
-    let (http, _) = http::serve(settings.http_listen, routes, cancel.child_token()).await?;
+    let (http, _) = http::serve(&settings.access, settings.http_listen, routes, cancel.child_token()).await?;
     if let Some(file) = &settings.ports_file {
         write_ports(file, &[("http", &http)])?;
     }
-    eprintln!("  Status          tidelake status --http {http}   or http://{http}/api/v1/status, /metrics");
+    eprintln!("{}", StatusAddress(&settings.access, http));
     let bars = tokio::spawn(progress::show_copies(pipeline.clone(), cancel.clone()));
     let ended = pipeline.wait().await;
     cancel.cancel();

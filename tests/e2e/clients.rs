@@ -1,14 +1,15 @@
 //! Clients as they are: what drivers and tools ask for before their user asks for anything.
 
 use std::process::Command;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Params};
-use tidelake_testkit::{MariaDb, MariaDbOptions};
+use tidelake_testkit::{MariaDb, MariaDbOptions, SqlClient};
 
 use crate::bank;
 use crate::crashes::wait_copied;
-use crate::tidelake::Tidelake;
+use crate::tidelake::{Tidelake, wait_for};
 
 /// Statements that clients send by themselves. None may fail; most of them have answers that nobody looks at.
 const ASKED: &[(&str, &[&str])] = &[
@@ -188,7 +189,11 @@ async fn configured_users_need_their_passwords() {
     );
     std::fs::write(&config, users).unwrap();
     let tidelake = Tidelake::run(&upstream.source_url(), &["--config", config.to_str().unwrap()]);
-    wait_copied(&tidelake);
+    // The status is for users too.
+    assert_eq!(tidelake.get("/api/v1/status").0, 401);
+    let client = SqlClient { port: tidelake.ports().mysql, user: "bi".into(), password: "secret".into() };
+    let counted = || client.try_batch_text("SELECT COUNT(*) FROM bank.accounts").ok();
+    wait_for("the copy", Duration::from_secs(60), || counted().filter(|rows| rows == b"200\n"));
     let port = tidelake.ports().mysql;
     let log_in = |user: &'static str, password: Option<&'static str>| {
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);

@@ -32,6 +32,7 @@ mod moving;
 mod network;
 mod processes;
 mod schema_changes;
+mod security;
 mod shutdown;
 mod storage;
 mod sweep;

@@ -168,6 +168,11 @@ impl Tidelake {
         self.process.as_mut().expect("running").signal(Signal::Continue);
     }
 
+    /// Sends it a signal that it lives on with.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.as_mut().expect("running").signal(signal);
+    }
+
     /// Ctrl-C; waits for the end.
     pub fn interrupt(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("running");

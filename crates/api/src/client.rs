@@ -15,10 +15,12 @@ use serde::de::DeserializeOwned;
 use tidelake_core::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tonic::Streaming;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::errors::of_status;
 use crate::held::HeldLeases;
+use crate::login::{Login, WithToken};
 use crate::server::{ACTIONS, MAX_ROWS};
 use crate::wire::{decode_answer, encode};
 
@@ -32,10 +34,12 @@ pub(crate) const PONG: Duration = Duration::from_secs(20);
 /// Bytes of rows on their way to us, per stream.
 const STREAM_WINDOW: u32 = 8 << 20;
 
+type Client = FlightServiceClient<InterceptedService<Channel, WithToken>>;
+
 /// A connection; clones share it.
 #[derive(Clone)]
 pub struct Connection {
-    client: FlightServiceClient<Channel>,
+    client: Client,
     runtime: Arc<OwnRuntime>,
     leases: Arc<HeldLeases>,
 }
@@ -52,11 +56,20 @@ impl Drop for OwnRuntime {
 }
 
 impl Connection {
-    /// Connects to `http://HOST:PORT`. The connection is made when it is first used, and again when it was lost.
+    /// Connects to `http://HOST:PORT` as nobody.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no address.
+    /// As for [`Connection::open_as`].
     pub fn open(url: &str) -> Result<Connection> {
+        Connection::open_as(url, &Login::default())
+    }
+
+    /// Connects to `http://HOST:PORT` or `https://HOST:PORT`. The connection is made when it is first used, and again when it was
+    /// lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no address, token or certificate.
+    pub fn open_as(url: &str, login: &Login) -> Result<Connection> {
         let invalid = |e: tonic::transport::Error| Error::Invalid(format!("{url} is no address of a Magic API: {e}"));
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(invalid)?.tcp_nodelay(true);
         let endpoint = endpoint
@@ -66,12 +79,15 @@ impl Connection {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(2 * STREAM_WINDOW);
+        let endpoint = login.encrypt(endpoint)?;
+        let with_token = login.header()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("magic-api").enable_all().build();
         let runtime = runtime.map_err(|e| Error::io("start the Magic API's threads", e))?;
         let channel = {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
+        let channel = InterceptedService::new(channel, with_token);
         let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_ROWS);
         Ok(Connection { client, runtime: Arc::new(OwnRuntime(Some(runtime))), leases: Arc::default() })
     }
@@ -170,7 +186,7 @@ fn action(name: &str, ask: impl Serialize) -> Result<Action> {
 }
 
 /// The one answer of a call.
-async fn answered(mut client: FlightServiceClient<Channel>, action: Action, patience: Duration) -> Result<Bytes> {
+async fn answered(mut client: Client, action: Action, patience: Duration) -> Result<Bytes> {
     let name = action.r#type.clone();
     let answer = async move {
         let mut answers = client.do_action(action).await.map_err(|s| of_status(&s))?.into_inner();

@@ -14,6 +14,7 @@ pub enum WireError {
     Unsupported { position: SourcePosition, reason: String },
     Diverged { table: String, reason: String },
     NotFound { reason: String },
+    Denied { reason: String },
     SnapshotExpired { reason: String },
     Fenced { mine: u64, newest: u64 },
     Limit { reason: String },
@@ -34,6 +35,7 @@ impl From<&Error> for WireError {
             }
             Error::Diverged { table, reason } => WireError::Diverged { table: text(table), reason: text(reason) },
             Error::NotFound(reason) => WireError::NotFound { reason: text(reason) },
+            Error::Denied(reason) => WireError::Denied { reason: text(reason) },
             Error::SnapshotExpired(reason) => WireError::SnapshotExpired { reason: text(reason) },
             Error::Fenced { mine, newest } => WireError::Fenced { mine: *mine, newest: *newest },
             Error::Limit(reason) => WireError::Limit { reason: text(reason) },
@@ -54,6 +56,7 @@ impl From<WireError> for Error {
             WireError::Unsupported { position, reason } => Error::Unsupported { position: Box::new(position), reason },
             WireError::Diverged { table, reason } => Error::Diverged { table, reason },
             WireError::NotFound { reason } => Error::NotFound(reason),
+            WireError::Denied { reason } => Error::Denied(reason),
             WireError::SnapshotExpired { reason } => Error::SnapshotExpired(reason),
             WireError::Fenced { mine, newest } => Error::Fenced { mine, newest },
             WireError::Limit { reason } => Error::Limit(reason),
@@ -73,7 +76,7 @@ fn code(error: &Error) -> Code {
         Error::Diverged { .. } => Code::Aborted,
         Error::NotFound(_) => Code::NotFound,
         Error::SnapshotExpired(_) => Code::FailedPrecondition,
-        Error::Fenced { .. } => Code::PermissionDenied,
+        Error::Denied(_) | Error::Fenced { .. } => Code::PermissionDenied,
         Error::Limit(_) => Code::ResourceExhausted,
         Error::Timeout(_) => Code::DeadlineExceeded,
         Error::Unavailable(_) | Error::Closed(_) => Code::Unavailable,
@@ -101,6 +104,7 @@ pub fn of_status(status: &Status) -> Error {
     let text = format!("{}: {}", status.code(), status.message());
     match status.code() {
         Code::InvalidArgument => Error::Invalid(text),
+        Code::PermissionDenied | Code::Unauthenticated => Error::Denied(text),
         Code::NotFound => Error::NotFound(text),
         Code::ResourceExhausted => Error::Limit(text),
         Code::DeadlineExceeded => Error::Timeout(text),

@@ -4,7 +4,7 @@
 //! `DoPut` and publishes them by a call. `docs/magic-api.md` describes all of it for people who write a client.
 //!
 //! Rooms: `wire` the messages; `rows` changes as batches; `ipc` rows without gRPC; `errors` errors as statuses; `magic` what every transport serves, with
-//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service; on the other side `client` a connection, with `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `ending` tells a stream that ended from one that was cut.
+//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service, behind a `door`; on the other side `client` a connection, with its `login` and `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `ending` tells a stream that ended from one that was cut.
 
 pub mod errors;
 pub mod ipc;
@@ -13,20 +13,24 @@ pub mod wire;
 
 mod client;
 mod desk;
+mod door;
 mod ending;
 mod feed;
 mod held;
 mod latch;
 mod leases;
+mod login;
 mod magic;
 mod server;
 mod store;
 
 pub use client::Connection;
 pub use desk::Desk;
+pub use door::{GrpcWire, LetIn, caller, incoming};
 pub use feed::{WriterLine, about};
 pub use latch::RemoteLatch;
 pub use leases::new_name;
+pub use login::Login;
 pub use magic::{Magic, READ_CALLS, WRITE_CALLS};
 pub use server::{ACTIONS, Answers, MagicFlight, MagicServer, QUESTIONS, WATCH};
 pub use store::FlightStore;

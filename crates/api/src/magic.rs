@@ -8,9 +8,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
+use tidelake_access::{Caller, Right, Rights};
 use tidelake_core::ports::{BatchStream, Latch, StoreEngine, StoreWriter};
 use tidelake_core::types::arrow::field;
-use tidelake_core::{CommitSeq, DecodedStep, Error, Result, WriterEpoch};
+use tidelake_core::{CommitSeq, DecodedStep, Error, Result, TableId, WriterEpoch};
 use tokio::sync::Mutex;
 
 use crate::desk::Desk;
@@ -91,8 +92,14 @@ impl Magic {
     /// Runs a call.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a name that is none; what the call fails with.
-    pub async fn call(&self, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+    /// [`Error::NotFound`] for a name that is none; [`Error::Denied`] for a caller who may not; what the call fails with.
+    pub async fn call(&self, caller: &Caller, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let rights = &*caller.rights;
+        if WRITE_CALLS.contains(&name) {
+            rights.check(Right::Write)?;
+            return self.write_call(name, body).await;
+        }
+        check_reader(rights)?;
         match name {
             "acquire" => answer(self.acquire(decode(body)?).await?),
             "renew" => answer(self.renew(&decode(body)?)?),
@@ -111,17 +118,17 @@ impl Magic {
             }
             "catalog" => {
                 let OfCatalog { seq, known } = decode(body)?;
-                answer(self.catalog(seq, known)?)
+                answer(self.catalog(rights, seq, known)?)
             }
             "table_stats" => {
                 let OfTable { table } = decode(body)?;
+                self.check_table(rights, self.engine.published_seq(), table)?;
                 answer(self.engine.table_stats(table)?)
             }
             "about" => {
                 let Nothing {} = decode(body)?;
                 answer(self.about())
             }
-            name if WRITE_CALLS.contains(&name) => self.write_call(name, body).await,
             _ => Err(Error::NotFound(format!("call {name:.100}"))),
         }
     }
@@ -197,11 +204,11 @@ impl Magic {
         Ok(Leased { lease: ask.lease.clone(), seq: lease.seq(), ttl_ms })
     }
 
-    fn catalog(&self, seq: CommitSeq, known: Option<CommitSeq>) -> Result<Catalogs> {
+    fn catalog(&self, rights: &Rights, seq: CommitSeq, known: Option<CommitSeq>) -> Result<Catalogs> {
         let catalog = self.engine.catalog(seq)?;
         let known = known.and_then(|known| self.engine.catalog(known).ok());
         let same = known.is_some_and(|known| Arc::ptr_eq(&known, &catalog));
-        Ok(Catalogs { catalog: (!same).then_some(catalog) })
+        Ok(Catalogs { catalog: (!same).then(|| rights.view(&catalog)) })
     }
 
     /// How far the engine is.
@@ -218,8 +225,10 @@ impl Magic {
     /// Plans a scan.
     ///
     /// # Errors
-    /// `SnapshotExpired` if the named lease lapsed, [`Error::Invalid`] if its seq is another; the engine's.
-    pub async fn plan(&self, plan: Plan) -> Result<(SchemaRef, Planned)> {
+    /// `SnapshotExpired` if the named lease lapsed, [`Error::Invalid`] if its seq is another, [`Error::Denied`] for a table that the
+    /// caller may not read; the engine's.
+    pub async fn plan(&self, caller: &Caller, plan: Plan) -> Result<(SchemaRef, Planned)> {
+        self.check_table(&caller.rights, plan.seq, plan.table)?;
         self.check_lease(plan.lease.as_deref(), plan.seq)?;
         let found = self.engine.plan_scan(&plan.request()?).await?;
         let splits = found.splits.iter().map(|split| Split::of(split, plan.lease.clone())).collect();
@@ -231,7 +240,8 @@ impl Magic {
     ///
     /// # Errors
     /// As for [`Magic::plan`].
-    pub async fn read(self: &Arc<Magic>, split: &Split) -> Result<(SchemaRef, BatchStream)> {
+    pub async fn read(self: &Arc<Magic>, caller: &Caller, split: &Split) -> Result<(SchemaRef, BatchStream)> {
+        self.check_table(&caller.rights, split.seq, split.table)?;
         self.check_lease(split.lease.as_deref(), split.seq)?;
         let schema = self.schema(split)?;
         let batches = self.engine.read_split(&split.split()?).await?;
@@ -251,6 +261,15 @@ impl Magic {
             return Err(Error::Invalid(format!("the lease is of seq {pinned}, not of {seq}")));
         }
         Ok(())
+    }
+
+    /// Names decide, so a table is looked up in the catalog of the seq that is read.
+    fn check_table(&self, rights: &Rights, seq: CommitSeq, table: TableId) -> Result<()> {
+        check_reader(rights)?;
+        if rights.reads_all() {
+            return Ok(());
+        }
+        rights.check_table(&self.engine.catalog(seq)?.table(table)?.def.name)
     }
 
     fn schema(&self, split: &Split) -> Result<SchemaRef> {
@@ -300,8 +319,9 @@ impl Magic {
     /// Stages rows that came as a batch with `_seq` and `_op`.
     ///
     /// # Errors
-    /// As [`StoreWriter::stage`]; [`Error::Invalid`] for a batch that is none of the table.
-    pub async fn stage(&self, stage: Stage, batch: &RecordBatch) -> Result<()> {
+    /// As [`StoreWriter::stage`]; [`Error::Invalid`] for a batch that is none of the table, [`Error::Denied`] for a caller who may not.
+    pub async fn stage(&self, caller: &Caller, stage: Stage, batch: &RecordBatch) -> Result<()> {
+        caller.rights.check(Right::Write)?;
         let changes = rows::of_batch(stage.table, stage.version, batch)?;
         self.stage_step(stage.epoch, DecodedStep::Rows(changes)).await
     }
@@ -310,6 +330,11 @@ impl Magic {
         let mut open = self.writable()?.lock().await;
         of_epoch(&mut open, epoch)?.stage(step).await
     }
+}
+
+/// Whoever may do neither, like a user who only changes settings, learns nothing here.
+pub(crate) fn check_reader(rights: &Rights) -> Result<()> {
+    if rights.has(Right::Write) { Ok(()) } else { rights.check(Right::Read) }
 }
 
 /// The open writer, if it is of this epoch.

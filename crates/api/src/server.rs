@@ -14,19 +14,20 @@ use arrow_flight::{
     HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tidelake_access::{Door, Guard, Right};
 use tidelake_core::{Error, Result};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::client::{PING, PONG};
+use crate::door::{LetIn, caller, incoming};
 use crate::ending;
 use crate::errors::to_status;
-use crate::magic::{Magic, READ_CALLS, WRITE_CALLS};
+use crate::magic::{Magic, READ_CALLS, WRITE_CALLS, check_reader};
 use crate::wire::{Asked, Nothing, OfEpoch, Stage, decode, encode, from_ticket, ticket};
 
 /// Actions of the Magic API have names that begin so.
@@ -114,9 +115,10 @@ impl FlightService for MagicFlight {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        let caller = caller(&request)?;
         let descriptor = request.into_inner();
         let plan = from_ticket(&descriptor.cmd).ok_or_else(foreign)?.map_err(|e| to_status(&e))?;
-        let (schema, planned) = self.magic.plan(plan).await.map_err(|e| to_status(&e))?;
+        let (schema, planned) = self.magic.plan(&caller, plan).await.map_err(|e| to_status(&e))?;
         let internal = |e| Status::internal(format!("encode the schema: {e}"));
         let mut info = FlightInfo::new().try_with_schema(&schema).map_err(internal)?.with_descriptor(descriptor);
         for split in &planned.splits {
@@ -141,8 +143,9 @@ impl FlightService for MagicFlight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let caller = caller(&request)?;
         let split = from_ticket(&request.into_inner().ticket).ok_or_else(foreign)?.map_err(|e| to_status(&e))?;
-        let (schema, batches) = self.magic.read(&split).await.map_err(|e| to_status(&e))?;
+        let (schema, batches) = self.magic.read(&caller, &split).await.map_err(|e| to_status(&e))?;
         let batches = batches
             .map_err(|e| FlightError::Tonic(Box::new(to_status(&e))))
             .take_until(self.cancel.clone().cancelled_owned());
@@ -158,6 +161,8 @@ impl FlightService for MagicFlight {
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        let caller = caller(&request)?;
+        caller.rights.check(Right::Write).map_err(|e| to_status(&e))?;
         let mut incoming = request.into_inner().peekable();
         let first = Pin::new(&mut incoming).peek().await;
         let stage: Stage = match first {
@@ -177,9 +182,9 @@ impl FlightService for MagicFlight {
         });
         let magic = self.magic.clone();
         let answers = batches.and_then(move |batch| {
-            let magic = magic.clone();
+            let (magic, caller) = (magic.clone(), caller.clone());
             async move {
-                magic.stage(stage, &batch).await.map_err(|e| to_status(&e))?;
+                magic.stage(&caller, stage, &batch).await.map_err(|e| to_status(&e))?;
                 Ok(PutResult { app_metadata: encode(Nothing {}).map_err(|e| to_status(&e))?.into() })
             }
         });
@@ -191,17 +196,20 @@ impl FlightService for MagicFlight {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let caller = caller(&request)?;
         let Action { r#type: name, body } = request.into_inner();
         if name == WATCH {
+            check_reader(&caller.rights).map_err(|e| to_status(&e))?;
             let Nothing {} = decode(&body).map_err(|e| to_status(&e))?;
             return Ok(Response::new(self.watch()));
         }
         if name == QUESTIONS {
+            caller.rights.check(Right::Write).map_err(|e| to_status(&e))?;
             let OfEpoch { epoch } = decode(&body).map_err(|e| to_status(&e))?;
             return Ok(Response::new(self.questions(epoch).map_err(|e| to_status(&e))?));
         }
         let name = name.strip_prefix(ACTIONS).ok_or_else(foreign)?;
-        let body = self.magic.call(name, &body).await.map_err(|e| to_status(&e))?;
+        let body = self.magic.call(&caller, name, &body).await.map_err(|e| to_status(&e))?;
         Ok(Response::new(stream::iter([Ok(arrow_flight::Result { body: body.into() })]).boxed()))
     }
 
@@ -240,17 +248,16 @@ pub struct MagicServer {
 }
 
 impl MagicServer {
-    /// Listens on a loopback address (port 0: the system chooses) and serves until `cancel`.
+    /// Serves whom the guard lets in through a door for gRPC, until `cancel`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the address cannot be listened on.
-    pub async fn bind(address: SocketAddr, magic: Arc<Magic>, cancel: CancellationToken) -> Result<MagicServer> {
-        let refused = |e: std::io::Error| Error::Invalid(format!("cannot listen on {address} for the Magic API: {e}"));
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    /// [`Error::Io`] if the door's address cannot be read.
+    pub fn start(door: Door, guard: Arc<Guard>, magic: Arc<Magic>, cancel: CancellationToken) -> Result<MagicServer> {
+        let address = door.local_addr().map_err(|e| Error::io("read the Magic API's address", e))?;
+        let incoming = incoming(door, cancel.clone());
         let flight =
             FlightServiceServer::new(MagicFlight::new(magic, cancel.clone())).max_decoding_message_size(MAX_ROWS);
+        let flight = InterceptedService::new(flight, LetIn::new(guard));
         let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PONG))

@@ -2,10 +2,11 @@
 
 pub mod ddl;
 pub mod file;
-pub mod filter;
 pub mod kafka;
 pub mod mysql;
 pub mod service;
 pub mod ticdc;
 pub mod tidb_binlog;
 pub mod tidb_copy;
+
+pub use tidelake_core::filter;

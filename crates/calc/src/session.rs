@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::Stream;
+use tidelake_access::Caller;
 use tidelake_core::CellValue;
 use tidelake_core::types::text::TextContext;
 
@@ -37,8 +38,8 @@ impl SqlError {
 /// Who opens a session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// The user name the client gave; authentication is the wire server's business and already done.
-    pub user: String,
+    /// Who was let in, and what they may read; letting in is the wire server's business and already done.
+    pub caller: Caller,
     /// The client's address; `None` inside the process.
     pub remote: Option<SocketAddr>,
     /// The database named at connect.

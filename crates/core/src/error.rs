@@ -39,6 +39,9 @@ pub enum Error {
     /// The named thing does not exist.
     #[error("{0} not found")]
     NotFound(String),
+    /// Whoever asks may not.
+    #[error("access denied: {0}")]
+    Denied(String),
     /// The lease lapsed or its snapshot is below the horizon: acquire a new one.
     #[error("snapshot expired: {0}")]
     SnapshotExpired(String),

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod change;
 pub mod control;
 pub mod error;
+pub mod filter;
 pub mod key;
 pub mod moment;
 pub mod ports;

@@ -216,7 +216,8 @@ pub fn obtained(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// If it is not there.
-pub(crate) fn component(name: &str) -> PathBuf {
+#[must_use]
+pub fn component(name: &str) -> PathBuf {
     let dir = servers_dir().join(name);
     let there = dir.join(".complete").is_file();
     assert!(there, "{} is missing and the tests need it: run `./scripts/servers.sh {name}`", dir.display());

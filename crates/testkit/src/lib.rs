@@ -25,7 +25,7 @@ mod template;
 
 pub use client::SqlClient;
 pub use kafka::Kafka;
-pub use kind::{ServerKind, obtained};
+pub use kind::{ServerKind, component, obtained};
 pub use mariadb::MariaDb;
 pub use options::MariaDbOptions;
 pub use process::{Process, Signal};

@@ -19,6 +19,8 @@ pub enum Signal {
     Interrupt,
     /// A polite end.
     Terminate,
+    /// Reads its configuration again.
+    Hangup,
     /// Frozen: keeps its sockets, answers nothing.
     Stop,
     /// Goes on after [`Signal::Stop`].
@@ -30,6 +32,7 @@ impl Signal {
         match self {
             Signal::Interrupt => "INT",
             Signal::Terminate => "TERM",
+            Signal::Hangup => "HUP",
             Signal::Stop => "STOP",
             Signal::Continue => "CONT",
         }

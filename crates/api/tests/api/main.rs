@@ -3,6 +3,7 @@
 mod conformance;
 mod desk;
 mod faults;
+mod guarded;
 mod hostile;
 mod leases;
 mod served;

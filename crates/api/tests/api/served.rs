@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use tidelake_access::{Door, Guard, ServerTls};
 use tidelake_api::wire::Question;
 use tidelake_api::{Desk, FlightStore, Magic, MagicServer};
 use tidelake_core::ports::StoreEngine;
@@ -128,6 +129,11 @@ impl Served {
     }
 
     fn start_with(kind: &Kind, desk: Option<&Path>) -> Served {
+        Served::start_guarded(kind, desk, Arc::default(), None)
+    }
+
+    /// Behind a guard, and with a certificate.
+    pub fn start_guarded(kind: &Kind, desk: Option<&Path>, guard: Arc<Guard>, tls: Option<Arc<ServerTls>>) -> Served {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         let (cancel, dir) = (CancellationToken::new(), tempdir());
         let address = runtime.block_on(async {
@@ -150,7 +156,8 @@ impl Served {
                 }
             };
             let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            MagicServer::bind(local, magic, cancel.clone()).await.expect("bind").local_addr()
+            let door = Door::grpc(local, tls).await.expect("bind");
+            MagicServer::start(door, guard, magic, cancel.clone()).expect("start").local_addr()
         });
         Served { address, cancel, runtime: Some(runtime), _latch: dir }
     }

@@ -4,8 +4,8 @@
 //! statement has a session of its own (so SET and transactions do not reach the next statement; the MySQL
 //! protocol has sessions). Columns arrive in their stored Arrow form (`docs/types.md`): TIME as Int64
 //! microseconds, ENUM as UInt16 index, SET and BIT as UInt64, zero and partial dates in the reserved range; each field's
-//! metadata holds its upstream type under `tidelake.type`. There is no login yet, so the server listens on loopback
-//! addresses only.
+//! metadata holds its upstream type under `tidelake.type`. Clients send user and password, or a token, in the header of
+//! every call; `Handshake` gives a token for a password.
 
 mod both;
 mod catalog;

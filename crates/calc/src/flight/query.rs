@@ -10,8 +10,10 @@ use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tidelake_access::Caller;
+use tidelake_api::caller;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::session::{SessionInfo, SqlError, SqlOutcome, SqlRows, SqlService, SqlSession};
 
@@ -21,9 +23,21 @@ pub(super) type FlightStream = Pin<Box<dyn Stream<Item = Result<FlightData, Stat
 /// Longest statement in bytes.
 pub(super) const MAX_STATEMENT: usize = 1 << 20;
 
+/// Who sends a request.
+pub(super) struct Client {
+    caller: Caller,
+    remote: Option<SocketAddr>,
+}
+
+/// Who sends this one.
+pub(super) fn client<T>(request: &Request<T>) -> Result<Client, Status> {
+    Ok(Client { caller: caller(request)?, remote: request.remote_addr() })
+}
+
 /// A session for one statement.
-pub(super) async fn open(service: &dyn SqlService, remote: Option<SocketAddr>) -> Result<Box<dyn SqlSession>, Status> {
-    let info = SessionInfo { user: "flight".to_owned(), remote, database: None, connection_id: 0 };
+pub(super) async fn open(service: &dyn SqlService, client: Client) -> Result<Box<dyn SqlSession>, Status> {
+    let Client { caller, remote } = client;
+    let info = SessionInfo { caller, remote, database: None, connection_id: 0 };
     service.open(info).await.map_err(|e| status(&e))
 }
 
@@ -58,11 +72,11 @@ pub(super) async fn rows(session: &mut dyn SqlSession, sql: &str) -> Result<SqlR
 /// Runs a statement and streams its batches; the stream owns the session. Dropping it cancels the statement.
 pub(super) async fn stream_rows(
     service: &Arc<dyn SqlService>,
-    remote: Option<SocketAddr>,
+    client: Client,
     sql: &str,
     cancel: CancellationToken,
 ) -> Result<FlightStream, Status> {
-    let mut session = open(service.as_ref(), remote).await?;
+    let mut session = open(service.as_ref(), client).await?;
     let SqlRows { schema, rows, .. } = tokio::select! {
         () = cancel.cancelled() => return Err(shutting_down()),
         rows = rows(session.as_mut(), sql) => rows?,

@@ -1,5 +1,6 @@
 //! The calls of Flight SQL, each routed to its work.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -12,38 +13,46 @@ use arrow_flight::sql::{
     CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
     CommandStatementUpdate, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
-use arrow_flight::{Action, FlightDescriptor, FlightEndpoint, FlightInfo, SchemaAsIpc, Ticket};
+use arrow_flight::{
+    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
+};
+use futures::{Stream, stream};
 use prost::Message;
+use tidelake_access::Guard;
+use tidelake_api::caller;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::session::SqlService;
 
 use super::catalog::{CATALOG, TABLE_TYPES, append_databases, append_tables, sql_info};
-use super::query::{FlightStream, describe, one_batch, open, statement, stream_rows};
+use super::query::{FlightStream, client, describe, one_batch, open, statement, stream_rows};
 
 /// Flight SQL over a [`SqlService`].
 pub(super) struct FlightSql {
     service: Arc<dyn SqlService>,
+    guard: Arc<Guard>,
     cancel: CancellationToken,
 }
 
 type InfoResult = Result<Response<FlightInfo>, Status>;
+type HandshakeStream = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
+type HandshakeResult = Result<Response<HandshakeStream>, Status>;
 type StreamResult = Result<Response<FlightStream>, Status>;
 
 impl FlightSql {
-    pub(super) fn new(service: Arc<dyn SqlService>, cancel: CancellationToken) -> FlightSql {
-        FlightSql { service, cancel }
+    pub(super) fn new(service: Arc<dyn SqlService>, guard: Arc<Guard>, cancel: CancellationToken) -> FlightSql {
+        FlightSql { service, guard, cancel }
     }
 
     async fn run<T>(&self, request: &Request<T>, sql: &[u8]) -> StreamResult {
         let sql = statement(sql)?;
-        stream_rows(&self.service, request.remote_addr(), sql, self.cancel.clone()).await.map(Response::new)
+        stream_rows(&self.service, client(request)?, sql, self.cancel.clone()).await.map(Response::new)
     }
 
     async fn describe<T>(&self, request: &Request<T>, sql: &[u8]) -> Result<(Arc<Schema>, usize), Status> {
         let sql = statement(sql)?;
-        let mut session = open(self.service.as_ref(), request.remote_addr()).await?;
+        let mut session = open(self.service.as_ref(), client(request)?).await?;
         describe(session.as_mut(), sql).await
     }
 }
@@ -70,6 +79,16 @@ fn read_only() -> Status {
 #[tonic::async_trait]
 impl FlightSqlService for FlightSql {
     type FlightService = FlightSql;
+
+    /// Whoever gets here was let in by what the header says: a token is answered, in header and payload, as drivers expect it.
+    async fn do_handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> HandshakeResult {
+        let token = self.guard.give_token(&caller(&request)?);
+        let answer = HandshakeResponse { protocol_version: 0, payload: token.clone().into() };
+        let mut response: Response<HandshakeStream> = Response::new(Box::pin(stream::iter([Ok(answer)])));
+        let value = format!("Bearer {token}").parse().map_err(|_| Status::internal("a token that is no header"))?;
+        response.metadata_mut().insert("authorization", value);
+        Ok(response)
+    }
 
     async fn get_flight_info_statement(
         &self,
@@ -156,7 +175,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> StreamResult {
-        let mut session = open(self.service.as_ref(), request.remote_addr()).await?;
+        let mut session = open(self.service.as_ref(), client(&request)?).await?;
         let mut builder = query.into_builder();
         append_databases(session.as_mut(), &mut builder).await?;
         built(builder.build())
@@ -168,7 +187,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> StreamResult {
-        let mut session = open(self.service.as_ref(), request.remote_addr()).await?;
+        let mut session = open(self.service.as_ref(), client(&request)?).await?;
         let mut builder = query.into_builder();
         append_tables(session.as_mut(), &mut builder).await?;
         built(builder.build())

@@ -9,6 +9,7 @@ use arrow_flight::FlightInfo;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
 use futures::TryStreamExt;
+use tidelake_access::{Door, Guard, PasswordHash, Right, Rights, User};
 use tidelake_core::types::arrow::upstream_type;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -22,11 +23,15 @@ type Client = FlightSqlServiceClient<Channel>;
 async fn start() -> (FlightServer, Arc<FixedService>, CancellationToken, Client) {
     let service = Arc::new(FixedService::default());
     let cancel = CancellationToken::new();
-    let server =
-        FlightServer::bind("127.0.0.1:0".parse().unwrap(), service.clone(), None, cancel.clone()).await.unwrap();
+    let server = serve(Arc::default(), service.clone(), cancel.clone()).await;
     let endpoint = Endpoint::new(format!("http://{}", server.local_addr())).unwrap();
     let client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
     (server, service, cancel, client)
+}
+
+async fn serve(guard: Arc<Guard>, service: Arc<FixedService>, cancel: CancellationToken) -> FlightServer {
+    let door = Door::grpc("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    FlightServer::start(door, guard, service, None, cancel).unwrap()
 }
 
 async fn fetch(client: &mut Client, info: FlightInfo) -> Result<Vec<RecordBatch>, arrow_flight::error::FlightError> {
@@ -149,11 +154,21 @@ async fn shutdown_ends_running_streams() {
 }
 
 #[tokio::test]
-async fn only_free_loopback_addresses_are_listened_on() {
-    let (server, service, cancel, _client) = start().await;
-    let bind = |address: &str| FlightServer::bind(address.parse().unwrap(), service.clone(), None, cancel.clone());
-    let taken = bind(&server.local_addr().to_string()).await.unwrap_err().to_string();
-    assert!(taken.contains("--flight-listen"), "{taken}");
-    let open = bind("0.0.0.0:0").await.unwrap_err().to_string();
-    assert!(open.contains("loopback"), "{open}");
+async fn a_password_is_sent_once_and_gives_a_token() {
+    let ann = User::new("ann", Rights::new(vec![Right::Read], None)).with_password(PasswordHash::of_password("secret"));
+    let guard = Arc::new(Guard::new(vec![ann], false));
+    let service = Arc::new(FixedService::default());
+    let server = serve(guard.clone(), service.clone(), CancellationToken::new()).await;
+    let endpoint = Endpoint::new(format!("http://{}", server.local_addr())).unwrap();
+    let mut client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
+    let refused = query(&mut client, "SELECT types").await.unwrap_err();
+    assert!(refused.contains("Authorization"), "{refused}");
+    assert!(client.handshake("ann", "wrong").await.is_err());
+    assert!(client.handshake("bob", "secret").await.is_err());
+    let token = client.handshake("ann", "secret").await.unwrap();
+    // The client sends the token from here on.
+    assert_eq!(query(&mut client, "SELECT types").await.unwrap().len(), 1);
+    assert_eq!(service.seen.users.lock().last().map(String::as_str), Some("ann"));
+    client.set_token("x".repeat(token.len()));
+    assert!(query(&mut client, "SELECT types").await.is_err());
 }

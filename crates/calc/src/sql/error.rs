@@ -25,9 +25,12 @@ pub(crate) fn unknown_database(name: &str) -> SqlError {
     SqlError::new(1049, "42000", format!("Unknown database '{name}'"))
 }
 
+/// The number of [`unknown_table`].
+pub(crate) const UNKNOWN_TABLE: u16 = 1146;
+
 /// A table that is not there.
 pub(crate) fn unknown_table(name: impl std::fmt::Display) -> SqlError {
-    SqlError::new(1146, "42S02", format!("Table '{name}' doesn't exist"))
+    SqlError::new(UNKNOWN_TABLE, "42S02", format!("Table '{name}' doesn't exist"))
 }
 
 /// A name without database, and no database was chosen.
@@ -43,6 +46,7 @@ pub(crate) fn through(e: SqlError) -> DataFusionError {
 /// An error of a port.
 pub(crate) fn of_port(e: &Error) -> SqlError {
     let (code, state) = match e {
+        Error::Denied(_) => (1142, "42000"),
         Error::Timeout(_) => (3024, "HY000"),
         Error::SnapshotExpired(_) => (1205, "HY000"),
         Error::Limit(_) => (1041, "HY000"),

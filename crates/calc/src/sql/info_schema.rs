@@ -13,6 +13,7 @@ use tidelake_core::ports::StoreEngine;
 use tidelake_core::types::text::ServerFlavor;
 
 use super::error::of_datafusion;
+use super::grants::Grants;
 use super::types::NAME_KEY;
 use crate::session::SqlError;
 
@@ -23,6 +24,8 @@ pub(crate) struct Source {
     pub(crate) flavor: ServerFlavor,
     /// `user@host`.
     pub(crate) user: String,
+    /// What this user may see.
+    pub(crate) grants: Arc<Grants>,
     /// This connection.
     pub(crate) connection_id: u32,
     /// The current database.

@@ -18,6 +18,7 @@ mod error;
 mod filters;
 mod form;
 mod fresh;
+mod grants;
 mod info_schema;
 mod late;
 mod lexing;

@@ -15,7 +15,8 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSou
 use tidelake_core::ports::StoreEngine;
 use tidelake_core::{TableName, TableState};
 
-use super::error::{no_database, through, unknown_database, unknown_table};
+use super::error::{UNKNOWN_TABLE, no_database, through, unknown_database, unknown_table};
+use super::grants::Grants;
 use super::info_schema;
 use super::snapshot::Snapshot;
 use super::table::ReplicaTable;
@@ -28,6 +29,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) engine: &'a Arc<dyn StoreEngine>,
     pub(crate) snapshot: &'a Arc<Snapshot>,
     pub(crate) database: Option<&'a str>,
+    pub(crate) grants: &'a Grants,
     pub(crate) context: &'a Arc<EvalContext>,
     /// What information_schema tells of the session; costs more than a look-up of a key.
     pub(crate) info: &'a dyn Fn() -> info_schema::Source,
@@ -52,10 +54,11 @@ impl Scope<'_> {
                 let message = format!("table {name} is still being copied from upstream; try again when it is live");
                 return Err(SqlError::new(1105, "HY000", message));
             }
-            if !catalog.databases.contains(database) {
+            let missing = self.grants.no_table(&name);
+            if missing.code == UNKNOWN_TABLE && !catalog.databases.contains(database) {
                 return Err(unknown_database(database));
             }
-            return Err(unknown_table(name));
+            return Err(missing);
         };
         if let TableState::Stopped { reason, at } = &entry.state {
             let message = format!("table {name} is stopped at {at}: {reason}");

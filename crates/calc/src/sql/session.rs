@@ -14,8 +14,9 @@ use tidelake_core::types::text::TextContext;
 
 use super::Room;
 use super::as_of::{self, Travel};
-use super::error::{of_port, read_only, syntax, unknown_database, unsupported};
+use super::error::{of_port, read_only, syntax, unsupported};
 use super::fresh;
+use super::grants::Grants;
 use super::info_schema::Source;
 use super::lexing::{Lexed, lex};
 use super::running::Running;
@@ -35,6 +36,7 @@ pub(crate) struct Session {
     prepared: HashMap<u32, String>,
     next_prepared: u32,
     running: Arc<Running>,
+    grants: Arc<Grants>,
 }
 
 impl Drop for Session {
@@ -53,7 +55,8 @@ impl Session {
     /// 1049 for an unknown database.
     pub(crate) async fn open(room: Arc<Room>, info: SessionInfo) -> Result<Session, SqlError> {
         let variables = room.variables();
-        let running = room.sessions.opened(info.connection_id, &info.user);
+        let grants = Arc::new(Grants::new(info.caller.clone(), info.remote));
+        let running = room.sessions.opened(info.connection_id, grants.user());
         let mut session = Session {
             room,
             variables,
@@ -62,6 +65,7 @@ impl Session {
             prepared: HashMap::new(),
             next_prepared: 1,
             running,
+            grants,
             info,
         };
         if let Some(database) = session.info.database.clone() {
@@ -123,7 +127,9 @@ impl Session {
 
     async fn acquire(&self, freshness: Freshness) -> Result<Arc<Snapshot>, SqlError> {
         let (options, wait) = (&self.room.options, self.variables.freshness_timeout());
-        let catalog_at = |lease: &tidelake_core::ports::SnapshotLease| options.engine.catalog(lease.seq());
+        let catalog_at = |lease: &tidelake_core::ports::SnapshotLease| {
+            options.engine.catalog(lease.seq()).map(|catalog| self.grants.view(&catalog))
+        };
         let snapshot = Snapshot::acquire(&options.latch, catalog_at, freshness, options.lease_ttl, wait).await;
         snapshot.map(Arc::new).map_err(|e| of_port(&e))
     }
@@ -138,14 +144,14 @@ impl Session {
     }
 
     fn user(&self) -> String {
-        let host = self.info.remote.map_or_else(|| "localhost".to_owned(), |a| a.ip().to_string());
-        format!("{}@{host}", self.info.user)
+        self.grants.account()
     }
 
     fn source(&self) -> Source {
         Source {
             flavor: self.room.options.flavor,
             user: self.user(),
+            grants: Arc::clone(&self.grants),
             connection_id: self.info.connection_id,
             database: self.database.clone(),
             variables: self.variables.all().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
@@ -189,7 +195,7 @@ impl Session {
         };
         let Some(id) = id else { return Err(unsupported("this form of KILL; write KILL [QUERY] number")) };
         let whole = !words.iter().any(|w| w == "QUERY");
-        self.room.sessions.kill(id, whole, &self.info.user)?;
+        self.room.sessions.kill(id, whole, self.grants.user())?;
         Ok(SqlOutcome::Done)
     }
 
@@ -341,13 +347,13 @@ impl SqlSession for Session {
 
     async fn use_database(&mut self, database: &str) -> Result<(), SqlError> {
         let seq = self.room.options.engine.published_seq();
-        let catalog = self.room.options.engine.catalog(seq).map_err(|e| of_port(&e))?;
+        let catalog = self.grants.view(&self.room.options.engine.catalog(seq).map_err(|e| of_port(&e))?);
         if database.eq_ignore_ascii_case("information_schema") {
             self.database = Some("information_schema".to_owned());
             return Ok(());
         }
         if !catalog.databases.contains(database) {
-            return Err(unknown_database(database));
+            return Err(self.grants.no_database(database));
         }
         self.database = Some(database.to_owned());
         Ok(())

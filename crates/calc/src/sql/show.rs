@@ -7,7 +7,7 @@ use tidelake_core::ports::StoreEngine;
 use tidelake_core::show_create::{column_type_sql, quote_name, show_create_table};
 use tidelake_core::{Catalog, ColumnDef, TableEntry, TableName, TableState};
 
-use super::error::{no_database, syntax, unknown_database, unknown_table, unsupported};
+use super::error::{no_database, syntax, unknown_table, unsupported};
 use super::info_schema::{self, Cell, Rows, Source};
 use super::lexing::Lexed;
 use crate::session::SqlError;
@@ -152,7 +152,7 @@ impl Show<'_> {
         if name.eq_ignore_ascii_case("information_schema") || self.catalog.databases.contains(&name) {
             return Ok(name);
         }
-        Err(unknown_database(&name))
+        Err(self.source.grants.no_database(&name))
     }
 
     /// `FROM table [FROM database]` or `FROM database.table`.
@@ -182,7 +182,10 @@ impl Show<'_> {
     }
 
     fn entry(&self, name: &TableName) -> Result<&TableEntry, SqlError> {
-        self.catalog.visible(name).or_else(|| self.catalog.copying(name)).ok_or_else(|| unknown_table(name))
+        self.catalog
+            .visible(name)
+            .or_else(|| self.catalog.copying(name))
+            .ok_or_else(|| self.source.grants.no_table(name))
     }
 
     fn renamed(&self, table: &str, columns: &[&str]) -> Result<Rows, SqlError> {
@@ -344,7 +347,8 @@ impl Show<'_> {
     fn grants(&self) -> Rows {
         let (user, host) = self.source.user.split_once('@').unwrap_or((&self.source.user, "%"));
         let header = format!("Grants for {user}@{host}");
-        rows_of(&[&header], vec![vec![s(format!("GRANT SELECT ON *.* TO `{user}`@`{host}`"))]])
+        let statements = self.source.grants.statements(self.catalog).into_iter();
+        rows_of(&[&header], statements.map(|statement| vec![s(statement)]).collect())
     }
 
     fn position(&self) -> Rows {

@@ -1,5 +1,6 @@
 //! The SQL room over MemStore. `tests/answers.txt` is what a real MariaDB 10.11 answers (`tests/answers.sh`).
 
+mod grants;
 mod look_ups;
 mod mended;
 mod travel;
@@ -11,6 +12,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tidelake_access::Caller;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease, StoreEngine, StoreWriter};
 use tidelake_core::testing::MemStore;
 use tidelake_core::testing::tables::{changes, create, create_copying, inserts, int, null, position, schema, text};
@@ -263,7 +265,12 @@ async fn shop() -> Shop {
 
 impl Shop {
     async fn session(&self) -> Box<dyn SqlSession> {
-        let info = SessionInfo { user: "root".into(), remote: None, database: Some("shop".into()), connection_id: 7 };
+        let info = SessionInfo {
+            caller: Caller::trusted("root"),
+            remote: None,
+            database: Some("shop".into()),
+            connection_id: 7,
+        };
         self.sql.open(info).await.unwrap()
     }
 }
@@ -366,9 +373,10 @@ async fn errors_have_mysqls_numbers() {
     ] {
         assert_eq!(code(&mut *s, sql).await, expected, "{sql}");
     }
-    let info = SessionInfo { user: "x".into(), remote: None, database: Some("nowhere".into()), connection_id: 1 };
+    let info =
+        SessionInfo { caller: Caller::trusted("x"), remote: None, database: Some("nowhere".into()), connection_id: 1 };
     assert_eq!(shop.sql.open(info).await.err().unwrap().code, 1049);
-    let info = SessionInfo { user: "x".into(), remote: None, database: None, connection_id: 1 };
+    let info = SessionInfo { caller: Caller::trusted("x"), remote: None, database: None, connection_id: 1 };
     let mut bare = shop.sql.open(info).await.unwrap();
     assert_eq!(code(&mut *bare, "SELECT * FROM items").await, 1046);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{counter, histogram};
+use tidelake_access::SCRAMBLE_LEN;
 use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::types::wire::WireType;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use crate::session::{Prepared, SessionInfo, SessionStatus, SqlError, SqlOutcome, SqlService, SqlSession};
 
 use super::WireOptions;
-use super::auth::SCRAMBLE_LEN;
 use super::channel::{Channel, ChannelError};
 use super::constants::{capability, command, error};
 use super::fields::{eof_packet, error_packet, ok_packet, parameter_type, put_definition, wire_types};
@@ -77,8 +77,8 @@ impl Connection {
         connection_id: u32,
         around: Arc<Surroundings>,
     ) -> Result<Connection, (Channel, SqlError)> {
-        let Greeted { mut channel, login, scramble } = greeted;
-        let info = SessionInfo { user: login.user, remote: Some(remote), database: login.database, connection_id };
+        let Greeted { mut channel, login, caller, scramble } = greeted;
+        let info = SessionInfo { caller, remote: Some(remote), database: login.database, connection_id };
         let session = match around.service.open(info.clone()).await {
             Ok(session) => session,
             Err(e) => return Err((channel, e)),
@@ -349,8 +349,8 @@ impl Connection {
         let checked =
             handshake::authenticate(&mut self.channel, &login, &self.scramble, self.remote.ip(), &self.around.options);
         let in_time = tokio::time::timeout(self.around.options.connect_timeout, checked).await;
-        in_time.unwrap_or_else(|_| Err(ChannelError::Refused(handshake::too_slow())))?;
-        let info = SessionInfo { user: login.user, database: login.database, ..self.info.clone() };
+        let caller = in_time.unwrap_or_else(|_| Err(ChannelError::Refused(handshake::too_slow())))?;
+        let info = SessionInfo { caller, database: login.database, ..self.info.clone() };
         let opened = self.around.service.open(info.clone()).await;
         self.session = opened.map_err(ChannelError::Refused)?;
         self.statements.clear();

@@ -82,5 +82,6 @@ pub(super) mod error {
     pub const INVALID_STRING: (u16, &str) = (1300, "HY000");
     pub const TOO_MANY_PARAMETERS: (u16, &str) = (1390, "HY000");
     pub const TOO_MANY_STATEMENTS: (u16, &str) = (1461, "42000");
+    pub const SECURE_TRANSPORT_REQUIRED: (u16, &str) = (3159, "HY000");
     pub const MALFORMED_PACKET: (u16, &str) = (1835, "HY000");
 }

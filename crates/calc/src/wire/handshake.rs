@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
+use tidelake_access::{AuthMethod, Caller, LoginAttempt, SCRAMBLE_LEN, Verdict};
 use tokio_rustls::TlsAcceptor;
 
 use crate::session::SqlError;
 
 use super::WireOptions;
-use super::auth::{AuthMethod, LoginAttempt, SCRAMBLE_LEN, Verdict};
 use super::channel::{Channel, ChannelError};
 use super::constants::{capability, error, status};
 use super::payload::{Payload, malformed, utf8};
@@ -32,6 +32,7 @@ pub(super) struct Login {
 pub(super) struct Greeted {
     pub(super) channel: Channel,
     pub(super) login: Login,
+    pub(super) caller: Caller,
     pub(super) scramble: [u8; SCRAMBLE_LEN],
 }
 
@@ -52,7 +53,8 @@ pub(super) async fn greet(
         Ok(None) => return Ok(None),
         Err(e) => return Err((channel, e)),
     };
-    if asks_for_tls(&packet) {
+    let encrypted = asks_for_tls(&packet);
+    if encrypted {
         channel = match upgrade(channel, options).await {
             Ok(channel) => channel,
             Err(failed) => return Err(failed),
@@ -65,13 +67,23 @@ pub(super) async fn greet(
     }
     let checked = async {
         let login = parse_login(&packet, offered).map_err(ChannelError::Refused)?;
-        authenticate(&mut channel, &login, &scramble, remote.ip(), options).await?;
-        Ok(login)
+        if !encrypted && must_encrypt(remote.ip(), options) {
+            let message = "Connections using insecure transport are prohibited: this server asks for TLS";
+            return Err(refuse(error::SECURE_TRANSPORT_REQUIRED, message));
+        }
+        let caller = authenticate(&mut channel, &login, &scramble, remote.ip(), options).await?;
+        Ok((login, caller))
     };
     match checked.await {
-        Ok(login) => Ok(Some(Greeted { channel, login, scramble })),
+        Ok((login, caller)) => Ok(Some(Greeted { channel, login, caller, scramble })),
         Err(e) => Err((channel, e)),
     }
+}
+
+/// A client that has a certificate to show must, and one on another machine must not send rows and names in the clear.
+fn must_encrypt(remote: IpAddr, options: &WireOptions) -> bool {
+    let mutual = options.tls.as_ref().is_some_and(|tls| tls.is_mutual());
+    mutual || (options.require_tls && !remote.to_canonical().is_loopback())
 }
 
 async fn answer(channel: &mut Channel) -> Result<Option<Vec<u8>>, ChannelError> {
@@ -90,7 +102,7 @@ async fn upgrade(mut channel: Channel, options: &WireOptions) -> Result<Channel,
         return Err((channel, refuse(error::BAD_HANDSHAKE, message)));
     };
     let plain = channel.take_transport();
-    match TlsAcceptor::from(tls.clone()).accept(plain).await {
+    match TlsAcceptor::from(tls.for_mysql()).accept(plain).await {
         Ok(stream) => Ok(channel.replace_transport(Box::new(stream))),
         Err(e) => Err((channel, ChannelError::Gone(e))),
     }
@@ -185,10 +197,10 @@ pub(super) async fn authenticate(
     scramble: &[u8; SCRAMBLE_LEN],
     remote: IpAddr,
     options: &WireOptions,
-) -> Result<(), ChannelError> {
+) -> Result<Caller, ChannelError> {
     let named = login.plugin.as_deref().map_or(Some(AuthMethod::Native), AuthMethod::by_plugin_name);
     let judge = |method, scramble: &[u8; SCRAMBLE_LEN], response: &[u8]| {
-        options.authenticator.judge(&LoginAttempt { user: &login.user, remote, method, scramble, response })
+        options.guard.judge(&LoginAttempt { user: &login.user, remote, method, scramble, response })
     };
     let first = match named {
         Some(method) => (method, judge(method, scramble, &login.response)),
@@ -205,12 +217,12 @@ pub(super) async fn authenticate(
         (method, verdict) => (method, verdict, login.response.len()),
     };
     match verdict {
-        Verdict::Accept => {
+        Verdict::Accept(caller) => {
             // The plugin on the client's side waits for this word before it looks for the OK packet.
             if method == AuthMethod::CachingSha2 && response_len > 1 {
                 channel.put_bytes(&[1, 3]);
             }
-            Ok(())
+            Ok(caller)
         }
         Verdict::Refuse(reason) => Err(access_denied(login, remote, response_len, &reason)),
         Verdict::TryMethod(_) => Err(access_denied(login, remote, response_len, "no common authentication method")),

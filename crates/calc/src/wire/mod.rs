@@ -1,6 +1,6 @@
 //! The MySQL wire server: any MySQL client reaches the SQL room through here.
 //!
-//! A connection is one task. It *greets*, checks the login (`auth`), opens an [`SqlSession`](crate::session::SqlSession)
+//! A connection is one task. It *greets*, asks the guard about the login (`handshake`), opens an [`SqlSession`](crate::session::SqlSession)
 //! and then answers one *command* at a time (`connection`). Packets are framed, bounded and joined in `channel`; result rows are
 //! streamed batch by batch (`rows`), so a slow client slows its query and nothing else. While a statement
 //! runs, the socket is watched: a client that went away cancels its statement by dropping it.
@@ -8,7 +8,6 @@
 //! The protocol is MySQL's own description ("Client/Server Protocol", dev.mysql.com) and MariaDB's
 //! (mariadb.com/kb/en/clientserver-protocol); where the two differ, what `mariadb`, PyMySQL and mysql_async do decided.
 
-pub mod auth;
 mod binary;
 mod channel;
 mod connection;

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::ServerConfig;
-
-use super::auth::{Authenticator, LoopbackOnly};
+use tidelake_access::{Guard, ServerTls};
 
 /// Limits, login and encryption of the wire server.
 #[derive(Clone)]
 pub struct WireOptions {
-    /// Who is let in. Default: [`LoopbackOnly`].
-    pub authenticator: Arc<dyn Authenticator>,
-    /// `Some`: clients may upgrade the connection to TLS.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// Who is let in. Default: this machine only, under any name.
+    pub guard: Arc<Guard>,
+    /// `Some`: clients may upgrade the connection to TLS; they must if they have to show a certificate.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Clients on other machines must upgrade to TLS. Default: no.
+    pub require_tls: bool,
     /// Most connections at a time; one more is error 1040. Default 1000.
     pub max_connections: usize,
     /// Largest command in bytes, prepared parameters sent ahead included; more is error 1153. Default 64 MiB.
@@ -31,8 +31,9 @@ pub struct WireOptions {
 impl Default for WireOptions {
     fn default() -> Self {
         WireOptions {
-            authenticator: Arc::new(LoopbackOnly),
+            guard: Arc::default(),
             tls: None,
+            require_tls: false,
             max_connections: 1000,
             max_allowed_packet: 64 << 20,
             max_prepared_statements: 4096,

@@ -135,6 +135,7 @@ impl Session {
             engine: &self.room.options.engine,
             snapshot,
             database: self.database.as_deref(),
+            grants: &self.grants,
             context: &context,
             info: &|| self.source(),
             extra,

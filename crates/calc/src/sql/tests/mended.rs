@@ -1,5 +1,6 @@
 //! What once was answered differently from the upstream; the answers are MariaDB 10.11's own.
 
+use tidelake_access::Caller;
 use tidelake_core::testing::tables::{create, inserts, int, text};
 use tidelake_core::{ColumnDef, CommitSeq, TableDef, TableName, TypeKind};
 
@@ -182,7 +183,8 @@ async fn inv6_statements_stay_within_their_memory() {
     options.spill_dir = Some(spill.path().to_owned());
     options.target_partitions = 1;
     let sql = SqlEngine::new(options).unwrap();
-    let info = SessionInfo { user: "root".into(), remote: None, database: Some("shop".into()), connection_id: 8 };
+    let info =
+        SessionInfo { caller: Caller::trusted("root"), remote: None, database: Some("shop".into()), connection_id: 8 };
     let mut s = sql.open(info).await.unwrap();
     let rows = "FROM items a, items b, items c, items d, items e, items f, items g";
     let text = "CONCAT(REPEAT('x', 300), g.id, f.id, e.id, d.id, c.id, b.id, a.id)";

@@ -39,7 +39,7 @@ pub(crate) struct FixedService {
 impl SqlService for FixedService {
     async fn open(&self, info: SessionInfo) -> Result<Box<dyn SqlSession>, SqlError> {
         check_database(info.database.as_deref().unwrap_or("shop"))?;
-        self.seen.users.lock().push(info.user);
+        self.seen.users.lock().push(info.caller.user);
         self.seen.sessions.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(FixedSession {
             seen: self.seen.clone(),

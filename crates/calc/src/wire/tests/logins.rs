@@ -1,23 +1,22 @@
 //! Who gets in, and as whom.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, SslOpts};
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tidelake_access::{Guard, PasswordHash, Right, Rights, ServerTls, TlsFiles, User};
 
 use super::super::WireOptions;
-use super::super::auth::{Authenticator, LoginAttempt, PasswordHash, Users, Verdict};
 use super::{code, conn_of, start};
 
 fn with_users() -> WireOptions {
-    let users = Users::new([
-        ("ann".to_owned(), PasswordHash::of_password("secret")),
-        ("old".to_owned(), PasswordHash::parse_native("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7").unwrap()),
-    ]);
-    WireOptions { authenticator: Arc::new(users), ..WireOptions::default() }
+    let user = |name, hash| User::new(name, Rights::new(vec![Right::Read], None)).with_password(hash);
+    let users = vec![
+        user("ann", PasswordHash::of_password("secret")),
+        user("old", PasswordHash::parse_native("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7").unwrap()),
+    ];
+    WireOptions { guard: Arc::new(Guard::new(users, false)), ..WireOptions::default() }
 }
 
 #[tokio::test]
@@ -40,22 +39,6 @@ async fn configured_users_need_their_password() {
     assert_eq!(code(conn_of(running.opts().user(Some("bob")).pass(Some("secret"))).await), 1045);
 }
 
-/// Lets nobody in, as [`super::super::auth::LoopbackOnly`] does for other machines.
-struct Nobody;
-
-impl Authenticator for Nobody {
-    fn judge(&self, _: &LoginAttempt<'_>) -> Verdict {
-        Verdict::Refuse("only from this machine".to_owned())
-    }
-}
-
-#[tokio::test]
-async fn the_reason_of_a_refusal_is_told() {
-    let running = start(WireOptions { authenticator: Arc::new(Nobody), ..WireOptions::default() }).await;
-    let error = conn_of(running.opts()).await.err().unwrap().to_string();
-    assert!(error.contains("Access denied for user 'ann'@'127.0.0.1' (using password: NO): only from this machine"));
-}
-
 #[tokio::test]
 async fn changing_the_user_needs_that_users_password() {
     let running = start(with_users()).await;
@@ -70,15 +53,24 @@ async fn changing_the_user_needs_that_users_password() {
     assert_eq!(running.service.seen.users.lock().as_slice(), ["ann", "old"]);
 }
 
-fn tls() -> Arc<ServerConfig> {
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).unwrap();
-    Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
+fn tls(mutual: bool) -> Arc<ServerTls> {
+    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/tests").join(name);
+    let client_ca = mutual.then(|| file("cert.pem"));
+    ServerTls::load(TlsFiles { cert: file("cert.pem"), key: file("key.pem"), client_ca }).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_has_a_certificate_to_show_cannot_leave_tls_out() {
+    let running = start(WireOptions { tls: Some(tls(true)), ..with_users() }).await;
+    assert_eq!(code(conn_of(running.opts().pass(Some("secret"))).await), 3159);
+    let ssl = SslOpts::default().with_danger_accept_invalid_certs(true);
+    let without = conn_of(running.opts().pass(Some("secret")).ssl_opts(Some(ssl))).await;
+    assert!(without.is_err(), "no certificate was shown");
 }
 
 #[tokio::test]
 async fn connections_can_be_encrypted() {
-    let running = start(WireOptions { tls: Some(tls()), ..with_users() }).await;
+    let running = start(WireOptions { tls: Some(tls(false)), ..with_users() }).await;
     let ssl = SslOpts::default().with_danger_accept_invalid_certs(true);
     let opts = running.opts().pass(Some("secret")).ssl_opts(Some(ssl.clone()));
     let mut conn = conn_of(opts).await.unwrap();

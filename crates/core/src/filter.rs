@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::{Error, Result, TableName};
 use parking_lot::RwLock;
-use tidelake_core::{Error, Result, TableName};
 
 const SYSTEM: [&str; 4] = ["mysql", "sys", "information_schema", "performance_schema"];
 
