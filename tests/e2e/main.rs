@@ -14,6 +14,7 @@ mod tidb_double;
 mod tidelake;
 
 mod bad_input;
+mod chaos;
 mod clients;
 mod crashes;
 mod demo;

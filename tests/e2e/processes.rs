@@ -15,7 +15,7 @@ use crate::tidelake::{Tidelake, tidelake, wait_for};
 use crate::{bank, kinds, store};
 
 /// What a reader may be told while the engine or the writer is away: lapsed, too late.
-const REFUSALS: &[&str] = &["ERROR 1205", "ERROR 3024"];
+pub const REFUSALS: &[&str] = &["ERROR 1205", "ERROR 3024"];
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// All processes. The engine is reached through a relay, so that it keeps its address when it starts again.
@@ -45,7 +45,8 @@ pub fn writer(upstream: &MariaDb, relay: &TcpProxy) -> Tidelake {
     writer
 }
 
-fn query(relay: &TcpProxy) -> Tidelake {
+/// A SQL front, started.
+pub fn query(relay: &TcpProxy) -> Tidelake {
     let engine = format!("127.0.0.1:{}", relay.port());
     let listeners = ["--mysql-listen", "--http-listen", "--flight-listen"];
     let mut query = Tidelake::part(&["query", "--engine", &engine], &[], &listeners);
