@@ -276,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn other_machines_must_encrypt_where_it_is_demanded() {
+        let of = |remote: &str, require_tls| {
+            must_encrypt(remote.parse().unwrap(), &WireOptions { require_tls, ..WireOptions::default() })
+        };
+        assert!(of("10.0.0.1", true) && of("::ffff:10.0.0.1", true));
+        assert!(!of("127.0.0.1", true) && !of("::1", true) && !of("::ffff:127.0.0.1", true));
+        assert!(!of("10.0.0.1", false), "--insecure-listen");
+    }
+
+    #[test]
     fn old_clients_are_refused() {
         assert_eq!(parse_login(&[0; 40], capability::OFFERED).unwrap_err().code, 1043);
     }
