@@ -125,7 +125,7 @@ fn url(server: &HttpArgs, path: &str) -> String {
 fn no_answer(server: &HttpArgs) -> String {
     let address = &server.http;
     format!(
-        "no tidelake answers at {address}: start one with `tidelake run`, or name its address with --http (https://... if it has a certificate)"
+        "no tidelake answers at {address}: start one with `tidelake run`, or name its address with --http (https://..., and --ca, if it has a certificate)"
     )
 }
 

@@ -159,9 +159,10 @@ impl Access {
                 "the configuration file has no users any more, and without any everybody on this machine is let in: restart for that"
             );
         }
-        for tls in self.tls.iter().chain(&self.mysql_tls) {
-            tls.reload()?;
-        }
+        // All is read before anything is replaced: what is wrong with one file leaves everything as it was.
+        let certificates: Vec<&Arc<ServerTls>> = self.tls.iter().chain(&self.mysql_tls).collect();
+        let read = certificates.iter().map(|tls| tls.read_again()).collect::<tidelake_core::Result<Vec<_>>>()?;
+        certificates.iter().zip(read).for_each(|(tls, config)| tls.replace(config));
         self.guard.set_users(users);
         Ok(())
     }
@@ -244,5 +245,22 @@ mod tests {
             assert!(access.reload().is_err());
             assert!(access.guard.by_header(Some(b), remote).is_ok(), "what was stays");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_leaves_the_users_too() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = dir.path().join("t.toml");
+        let write = |text: &str| std::fs::write(&file, text).expect("write");
+        write("[[users]]\nname = 'b'\npassword = 'y'\n");
+        let users = read_file(Some(&file)).expect("reads").users;
+        let tls = with_certificate(dir.path());
+        let access = AccessConfig { users, file: Some(file.clone()), tls, ..AccessConfig::default() };
+        let access = access.open(&[]).expect("opens");
+        write("[[users]]\nname = 'c'\npassword = 'y'\n");
+        std::fs::write(dir.path().join("cert.pem"), "nothing").expect("write");
+        assert!(access.reload().is_err());
+        let (remote, b) = ("127.0.0.1".parse().expect("an address"), "Basic Yjp5"); // b:y
+        assert!(access.guard.by_header(Some(b), remote).is_ok());
     }
 }

@@ -100,7 +100,7 @@ impl UserConfig {
 
     fn rights(&self) -> Result<Rights> {
         let name = &self.name;
-        let rights = match &self.rights {
+        let rights: Vec<Right> = match &self.rights {
             None => vec![Right::Read],
             Some(names) => {
                 let right = |text: &String| {
@@ -110,6 +110,9 @@ impl UserConfig {
                 names.iter().map(right).collect::<Result<_>>()?
             }
         };
+        if rights.contains(&Right::Write) && self.tables.is_some() {
+            bail!("user {name}: whoever has the right \"write\" may read everything: leave out tables, or the right");
+        }
         let tables = self.tables.as_deref().map(TableFilter::parse).transpose();
         Ok(Rights::new(rights, tables.with_context(|| format!("tables of user {name}"))?))
     }
@@ -171,6 +174,7 @@ mod tests {
             ("password-file = '/nowhere'".to_owned(), "/nowhere"),
             ("password = 'x'\nrights = ['all']".to_owned(), "\"all\" is no right"),
             ("password = 'x'\ntables = 'shop'".to_owned(), "tables of user a"),
+            ("password = 'x'\ntables = 'shop.*'\nrights = ['read', 'write']".to_owned(), "leave out tables"),
         ] {
             let message = format!("{:#}", user(&format!("name = 'a'\n{bad}")).expect_err(&bad));
             assert!(message.contains(said), "{message}");

@@ -10,7 +10,7 @@ use tidelake_core::{Catalog, Error, Result, TableName};
 pub enum Right {
     /// Query, scan, and look at the status.
     Read,
-    /// Be the Magic Writer of an engine: all calls of the Magic API that write. Whoever writes everything may read everything.
+    /// Be the Magic Writer of an engine: all calls of the Magic API that write.
     Write,
     /// Change what a running process does: its interval, its tables; have a table copied again or verified.
     Admin,
@@ -43,9 +43,13 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Some rights; tables that may be read, all of them if `None`.
+    /// Some rights; tables that may be read, all of them if `None`. Whoever writes everything may read everything.
     #[must_use]
-    pub fn new(rights: Vec<Right>, tables: Option<TableFilter>) -> Rights {
+    pub fn new(mut rights: Vec<Right>, tables: Option<TableFilter>) -> Rights {
+        if rights.contains(&Right::Write) {
+            rights.push(Right::Read);
+            return Rights { rights, tables: None };
+        }
         Rights { rights, tables }
     }
 
@@ -64,20 +68,19 @@ impl Rights {
     /// True if every table may be read.
     #[must_use]
     pub fn reads_all(&self) -> bool {
-        self.has(Right::Write) || (self.has(Right::Read) && self.tables.is_none())
+        self.has(Right::Read) && self.tables.is_none()
     }
 
     /// True if the table may be read, whether or not it exists.
     #[must_use]
     pub fn reads(&self, name: &TableName) -> bool {
-        self.reads_all() || (self.has(Right::Read) && self.tables.as_ref().is_some_and(|tables| tables.wants(name)))
+        self.has(Right::Read) && self.tables.as_ref().is_none_or(|tables| tables.wants(name))
     }
 
     /// True if some table of the database could be read.
     #[must_use]
     pub fn reads_database(&self, database: &str) -> bool {
-        self.reads_all()
-            || (self.has(Right::Read) && self.tables.as_ref().is_some_and(|tables| tables.wants_database(database)))
+        self.has(Right::Read) && self.tables.as_ref().is_none_or(|tables| tables.wants_database(database))
     }
 
     /// What the catalog is for this user: nothing in it tells of tables that may not be read.

@@ -64,14 +64,17 @@ impl ServerTls {
         Ok(Arc::new(ServerTls { files, current }))
     }
 
-    /// Reads them again; connections that are there stay.
+    /// Reads the files again, for [`ServerTls::replace`].
     ///
     /// # Errors
-    /// As for [`ServerTls::load`]; what was read before stays.
-    pub fn reload(&self) -> Result<()> {
-        let config = configure(&self.files)?;
+    /// As for [`ServerTls::load`].
+    pub fn read_again(&self) -> Result<ServerConfig> {
+        configure(&self.files)
+    }
+
+    /// New connections get this; those that are there stay.
+    pub fn replace(&self, config: ServerConfig) {
         *self.current.write() = config;
-        Ok(())
     }
 
     /// True if clients must show a certificate.

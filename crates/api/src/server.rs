@@ -27,7 +27,7 @@ use crate::client::{PING, PONG};
 use crate::door::{LetIn, caller, incoming};
 use crate::ending;
 use crate::errors::to_status;
-use crate::magic::{Magic, READ_CALLS, WRITE_CALLS, check_reader};
+use crate::magic::{Magic, READ_CALLS, WRITE_CALLS};
 use crate::wire::{Asked, Nothing, OfEpoch, Stage, decode, encode, from_ticket, ticket};
 
 /// Actions of the Magic API have names that begin so.
@@ -199,7 +199,7 @@ impl FlightService for MagicFlight {
         let caller = caller(&request)?;
         let Action { r#type: name, body } = request.into_inner();
         if name == WATCH {
-            check_reader(&caller.rights).map_err(|e| to_status(&e))?;
+            caller.rights.check(Right::Read).map_err(|e| to_status(&e))?;
             let Nothing {} = decode(&body).map_err(|e| to_status(&e))?;
             return Ok(Response::new(self.watch()));
         }
