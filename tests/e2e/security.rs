@@ -314,6 +314,16 @@ fn processes_show_certificates_and_tokens_to_each_other() {
     upstream.execute("INSERT INTO hr.pay VALUES (2, 200)");
     assert_same_contents(&upstream, &query);
 
+    // What a front's token may not read, nobody reads there.
+    let mut narrow = part(&read, &comes_with(&config.file("bi.token"), Some("client")), &listeners);
+    narrow.restart();
+    let answers =
+        |sql: &str| narrow.client().try_batch_text(sql).map(|rows| String::from_utf8_lossy(&rows).into_owned());
+    assert_eq!(answers("SHOW TABLES FROM shop; SELECT COUNT(*) FROM shop.items").as_deref(), Ok("items\n2\n"));
+    for hidden in ["hr.pay", "shop.secret"] {
+        assert!(answers(&format!("SELECT * FROM {hidden}")).is_err(), "{hidden}");
+    }
+
     let mut reads = part(&write, &comes_with(&chief, Some("client")), &["--http-listen"]);
     reads.keep_data();
     reads.spawn();
