@@ -133,6 +133,8 @@ async fn connect(url: &str) -> Result<Conn, mysql_async::Error> {
 async fn run(conn: &mut Conn, statements: &[String]) -> Result<(), Failure> {
     match try_run(conn, statements).await {
         Ok(()) => Ok(()),
+        // The server says that it is going away (SQLSTATE class 08), before the line is cut.
+        Err((_, mysql_async::Error::Server(e))) if e.state.starts_with("08") => Err(Failure::Lost),
         Err((sql, mysql_async::Error::Server(e))) => {
             assert!(BAD_LUCK.contains(&e.code), "the workload itself is wrong: {sql}: {e}");
             conn.query_drop("ROLLBACK").await.map_err(|_| Failure::Lost)?;

@@ -132,6 +132,12 @@ fn they_answer_like_the_upstream() {
         assert_eq!(query.latest(question), wanted, "what was just committed");
         assert_eq!(second.latest(question), wanted, "through the other front");
     }
+    // A place that the upstream names, judged by the writer's process.
+    let place = upstream.batch_text("INSERT INTO d.t VALUES (6, 'six'); SELECT @@last_gtid");
+    let place = String::from_utf8(place).expect("utf-8");
+    let at_least = format!("SET tidelake_freshness = 'at_least:{}'; SELECT MAX(k) FROM d.t", place.trim());
+    assert_eq!(second.client().batch_text(&at_least), b"6\n", "{at_least}");
+    upstream.execute("DELETE FROM d.t WHERE k = 6");
     std::thread::sleep(Duration::from_millis(1100));
     let time = String::from_utf8(upstream.batch_text("SELECT NOW()")).expect("utf-8");
     std::thread::sleep(Duration::from_millis(1100));

@@ -113,18 +113,25 @@ impl MariaDb {
     /// See [`SqlClient::batch_text`].
     ///
     /// # Panics
-    /// If a statement fails.
+    /// If a statement fails; with the end of the server's log, in case the server is what failed.
     #[must_use]
     pub fn batch_text(&self, sql: &str) -> Vec<u8> {
-        self.client().batch_text(sql)
+        let answer = self.client().try_batch_text(sql);
+        answer.unwrap_or_else(|e| panic!("port {}: {sql:.2000}\n{e}\n{}", self.port, self.end_of_log()))
     }
 
     /// Runs statements (several, between semicolons) by the command line client, as `root`.
     ///
     /// # Panics
-    /// If a statement fails.
+    /// As [`batch_text`](Self::batch_text).
     pub fn execute(&self, sql: &str) {
-        drop(self.client().batch_text(sql));
+        drop(self.batch_text(sql));
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// A connection, as `root`.
