@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidelake_engine::Compression;
 
 use crate::access::args::{ClientTlsArgs, HttpArgs, MysqlTlsArgs, TlsArgs};
 use crate::processes::args::{EngineArgs, QueryArgs, WriterArgs};
@@ -157,6 +158,9 @@ pub struct ServeArgs {
     /// With --engine-storage: bytes of data files kept in the data directory [default: 16GiB]
     #[arg(long, env = "TIDELAKE_ENGINE_CACHE", value_name = "BYTES")]
     pub engine_cache: Option<ByteSize>,
+    /// Magic Engine: how merged files are compressed: lz4 is read twice as fast, zstd is smaller [default: lz4]
+    #[arg(long, env = "TIDELAKE_ENGINE_COMPRESSION", value_name = "lz4|zstd")]
+    pub engine_compression: Option<CompressionArg>,
     /// Longest time published rows stay without a flush [default: 60s]
     #[arg(long, env = "TIDELAKE_FLUSH_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     pub flush_interval: Option<Duration>,
@@ -189,6 +193,26 @@ pub enum FreshnessArg {
     Any,
     /// Everything the upstream has committed when the statement starts.
     Latest,
+}
+
+/// How the engine compresses what it merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressionArg {
+    /// Fast to read.
+    #[default]
+    Lz4,
+    /// Small.
+    Zstd,
+}
+
+impl From<CompressionArg> for Compression {
+    fn from(arg: CompressionArg) -> Compression {
+        match arg {
+            CompressionArg::Lz4 => Compression::Lz4,
+            CompressionArg::Zstd => Compression::Zstd,
+        }
+    }
 }
 
 /// How log lines look.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
-use tidelake_engine::ObjectPlace;
+use tidelake_engine::{Compression, ObjectPlace};
 
 use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
 use crate::access::users::UserConfig;
 use crate::access::{Access, AccessConfig};
-use crate::cli::{FreshnessArg, LogFormat, RunArgs, ServeArgs};
+use crate::cli::{CompressionArg, FreshnessArg, LogFormat, RunArgs, ServeArgs};
 use crate::feed;
 
 /// Shortest interval of the Magic Writer.
@@ -48,6 +48,8 @@ pub struct Settings {
     pub engine_storage: Option<ObjectPlace>,
     /// Bytes of data files in the data directory if they are in an object store.
     pub engine_cache: u64,
+    /// How the engine compresses its base files.
+    pub engine_compression: Compression,
     /// Longest time without a flush.
     pub flush_interval: Duration,
     /// How far back the past can be read.
@@ -125,6 +127,7 @@ pub(crate) struct FileConfig {
     pub(crate) memtable_limit: Option<ByteSize>,
     pub(crate) engine_storage: Option<String>,
     pub(crate) engine_cache: Option<ByteSize>,
+    pub(crate) engine_compression: Option<CompressionArg>,
     pub(crate) flush_interval: Option<String>,
     pub(crate) retention: Option<String>,
     pub(crate) query_memory: Option<ByteSize>,
@@ -284,6 +287,7 @@ impl Settings {
                 .map(|url| ObjectPlace::parse(&url).context("engine-storage"))
                 .transpose()?,
             engine_cache: size("engine-cache", serve.engine_cache.or(file.engine_cache), ByteSize::gib(16))?,
+            engine_compression: serve.engine_compression.or(file.engine_compression).unwrap_or_default().into(),
             flush_interval: duration(
                 "flush-interval",
                 serve.flush_interval,

@@ -113,6 +113,7 @@ impl Pipeline {
             memtable_bytes: settings.memtable_limit,
             objects: settings.engine_storage.clone(),
             cache_bytes: settings.engine_cache,
+            compression: settings.engine_compression,
             ..EngineOptions::new(dir.engine())
         })
         .await

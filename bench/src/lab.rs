@@ -19,9 +19,11 @@ use tidelake_core::types::text::ServerFlavor;
 use tidelake_core::{
     Catalog, CellValue, ColumnId, CommitSeq, Error, Moment, SourcePosition, TableDef, TableId, TableName, WriterEpoch,
 };
-use tidelake_engine::{EngineOptions, MagicEngine};
+use tidelake_engine::{Compression, EngineOptions, MagicEngine};
 use tidelake_latch::{FreshnessProbe, LatchOptions, LocalLatch};
 use tokio_util::sync::CancellationToken;
+
+use crate::Codec;
 
 /// A replica whose upstream is the benchmark.
 pub struct Lab {
@@ -66,8 +68,18 @@ impl FreshnessProbe for NoUpstream {
 impl Lab {
     /// An empty replica with the defaults of `tidelake run`.
     pub async fn open() -> Result<Lab> {
+        Lab::with(Codec::default()).await
+    }
+
+    /// With base files compressed so.
+    pub async fn with(codec: Codec) -> Result<Lab> {
         let dir = tempfile::Builder::new().prefix("tidelake-bench-").tempdir()?;
-        let engine = MagicEngine::open(EngineOptions::new(dir.path().join("engine"))).await?;
+        let compression = match codec {
+            Codec::Lz4 => Compression::Lz4,
+            Codec::Zstd => Compression::Zstd,
+        };
+        let options = EngineOptions { compression, ..EngineOptions::new(dir.path().join("engine")) };
+        let engine = MagicEngine::open(options).await?;
         let writer = engine.open_writer(WriterEpoch(1)).await?;
         let sql = Lab::room(&dir, &engine)?;
         Ok(Lab { dir, engine, writer, sql, seq: 0 })

@@ -64,6 +64,23 @@ struct Scans {
     /// Leave the changes in the memtable
     #[arg(long)]
     in_memory: bool,
+    /// Ask only what has this in its name
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Compression of the base files, and of the plain one
+    #[arg(long, value_enum, default_value_t = Codec::Lz4)]
+    compression: Codec,
+    /// Most rows of a row group of the plain file: DataFusion reads groups side by side
+    #[arg(long, default_value_t = 1 << 20)]
+    plain_group_rows: usize,
+}
+
+/// How files are compressed.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Codec {
+    #[default]
+    Lz4,
+    Zstd,
 }
 
 /// How large it is.

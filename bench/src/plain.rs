@@ -14,9 +14,13 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
 
+use crate::Codec;
+
 /// Tables as files, and a DataFusion that reads them.
 pub struct Plain {
     dir: TempDir,
+    compression: Compression,
+    group_rows: usize,
     context: SessionContext,
 }
 
@@ -34,18 +38,27 @@ impl PlainTable {
 }
 
 impl Plain {
-    /// Without tables. DataFusion has its defaults.
-    pub fn open() -> Result<Plain> {
+    /// Without tables. DataFusion has its defaults, and so has the size of row groups.
+    pub fn open(compression: Codec) -> Result<Plain> {
+        Plain::with_groups(compression, 1 << 20)
+    }
+
+    /// With row groups of at most so many rows.
+    pub fn with_groups(compression: Codec, group_rows: usize) -> Result<Plain> {
+        let compression = match compression {
+            Codec::Lz4 => Compression::LZ4_RAW,
+            Codec::Zstd => Compression::ZSTD(ZstdLevel::default()),
+        };
         let config = SessionConfig::new();
         let dir = tempfile::Builder::new().prefix("tidelake-bench-").tempdir()?;
-        Ok(Plain { dir, context: SessionContext::new_with_config(config) })
+        Ok(Plain { dir, compression, group_rows, context: SessionContext::new_with_config(config) })
     }
 
     /// Begins a table, instead of one of the same name.
     pub fn table(&self, name: &str, schema: SchemaRef) -> Result<PlainTable> {
         let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(1 << 20))
+            .set_compression(self.compression)
+            .set_max_row_group_row_count(Some(self.group_rows))
             .build();
         let file = File::create(self.path(name))?;
         Ok(PlainTable { name: name.to_owned(), writer: ArrowWriter::try_new(file, schema, Some(properties))? })
@@ -61,6 +74,11 @@ impl Plain {
         let path = self.path(&table.name).display().to_string();
         self.context.deregister_table(table.name.as_str())?;
         Ok(self.context.register_parquet(&table.name, path, ParquetReadOptions::default()).await?)
+    }
+
+    /// Bytes of the table's file.
+    pub fn bytes(&self, name: &str) -> Result<u64> {
+        Ok(std::fs::metadata(self.path(name))?.len())
     }
 
     /// The batches of a query's result.

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
-use crate::cli::{EngineCommand, FreshnessArg, LogFormat, RunArgs, ServeArgs, parse_duration};
+use crate::cli::{CompressionArg, EngineCommand, FreshnessArg, LogFormat, RunArgs, ServeArgs, parse_duration};
 
 /// What every process has.
 #[derive(Clone, Debug, Default, Args)]
@@ -66,6 +66,9 @@ pub struct EngineServeArgs {
     /// With --engine-storage: bytes of data files kept in the data directory [default: 16GiB]
     #[arg(long, env = "TIDELAKE_ENGINE_CACHE", value_name = "BYTES")]
     pub engine_cache: Option<ByteSize>,
+    /// How merged files are compressed: lz4 is read twice as fast, zstd is smaller [default: lz4]
+    #[arg(long, env = "TIDELAKE_ENGINE_COMPRESSION", value_name = "lz4|zstd")]
+    pub engine_compression: Option<CompressionArg>,
     /// How far back the past can be read (AS OF TIMESTAMP), by the upstream's commit times; 0s: not at all [default: 15m]
     #[arg(long, env = "TIDELAKE_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
     pub retention: Option<Duration>,

@@ -49,6 +49,7 @@ async fn serve(settings: EngineSettings) -> Result<()> {
         memtable_bytes: settings.memtable_limit,
         objects: settings.engine_storage.clone(),
         cache_bytes: settings.engine_cache,
+        compression: settings.engine_compression,
         ..EngineOptions::new(dir.engine())
     })
     .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
-use tidelake_engine::ObjectPlace;
+use tidelake_engine::{Compression, ObjectPlace};
 
 use super::args::{CommonArgs, EngineServeArgs, QueryArgs, WriterArgs};
 use crate::access::args::{EngineLoginArgs, MysqlTlsArgs};
@@ -50,6 +50,8 @@ pub struct EngineSettings {
     pub engine_storage: Option<ObjectPlace>,
     /// Bytes of data files in the data directory if they are in an object store.
     pub engine_cache: u64,
+    /// How the engine compresses its base files.
+    pub engine_compression: Compression,
     /// How far back the past can be read.
     pub retention: Duration,
     /// What every process has.
@@ -120,6 +122,7 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
             .map(|url| ObjectPlace::parse(&url).context("engine-storage"))
             .transpose()?,
         engine_cache: size("engine-cache", args.engine_cache.or(file.engine_cache), ByteSize::gib(16))?,
+        engine_compression: args.engine_compression.or(file.engine_compression).unwrap_or_default().into(),
         retention: duration("retention", args.retention, file.retention.as_deref(), Duration::from_secs(15 * 60))?,
         common,
     })

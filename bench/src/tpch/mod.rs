@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 
-use crate::Tpch;
 use crate::answers::{Rows, ensure_same, rows_of};
 use crate::clickhouse::ClickHouse;
 use crate::lab::Lab;
 use crate::plain::Plain;
+use crate::{Codec, Tpch};
 use queries::{QUERIES, query};
 use tables::{DATABASE, Fate, Table, tables};
 
 /// Loads, changes, asks, compares, prints the times.
 pub async fn measure(args: &Tpch) -> Result<()> {
     let tables = tables(args.scale);
-    let plain = Plain::open()?;
+    let plain = Plain::open(Codec::default())?;
     let begun = Instant::now();
     let lab = loaded(&tables, args.scale, !args.unchanged).await?;
     println!("replica loaded in {:.0} s", begun.elapsed().as_secs_f64());
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn all_queries_are_right_after_changes() {
-        let (tables, plain) = (tables(SCALE), Plain::open().unwrap());
+        let (tables, plain) = (tables(SCALE), Plain::open(Codec::default()).unwrap());
         let lab = loaded(&tables, SCALE, true).await.unwrap();
         for table in &tables {
             let mut file = plain.table(&table.def.name.table, table.def.arrow_schema()).unwrap();

@@ -41,7 +41,7 @@ fn encode(dir: &Path, rows: i64) -> Result<()> {
     for base in [false, true] {
         let path = dir.join("rows.parquet");
         let (seconds, written) = best(|| Ok(write_rows(&path, &accounts(1, "t"), &batches, base)?))?;
-        let name = if base { "encode for the base level (ZSTD)" } else { "encode for L0 (LZ4_RAW, births)" };
+        let name = if base { "encode for the base level" } else { "encode for L0 (LZ4_RAW, births)" };
         let (speed, megabytes) = (rows as f64 / seconds, bytes as f64 / 1e6 / seconds);
         println!(
             "{name:48} {speed:12.0} rows/s {megabytes:8.0} MB/s, {:.2} of its size",

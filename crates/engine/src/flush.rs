@@ -315,7 +315,7 @@ pub(crate) fn write_generation(
         dead_at: frozen.dead_at,
     };
     let path = meta.path(dir);
-    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.row_groups(), level, true)?;
+    let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.file_shape(), level, true)?;
     let batches: Vec<&RecordBatch> = frozen.chunks.iter().map(|c| &c.rows).collect();
     for part in order.chunks(BATCH_ROWS) {
         let picks: Vec<(usize, usize)> = part.iter().map(|(c, r)| (*c as usize, *r as usize)).collect();

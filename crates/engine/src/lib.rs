@@ -43,7 +43,7 @@ mod writer;
 pub use engine::MagicEngine;
 #[doc(hidden)]
 pub use fault::Faults;
-pub use options::EngineOptions;
+pub use options::{Compression, EngineOptions};
 pub use scrub::{ScrubReport, scrub};
 pub use stats::{EngineStats, LevelFigures, TableFigures, stats_of_directory};
 pub use storage::ObjectPlace;

@@ -18,8 +18,12 @@ pub struct EngineOptions {
     pub spill_bytes: Option<u64>,
     /// So many small chunks of published rows in memory are joined to one; 0: never.
     pub join_chunks: usize,
+    /// How base files are compressed. Files are read whatever they are compressed with.
+    pub compression: Compression,
     /// Rows of a Parquet row group.
     pub row_group_rows: usize,
+    /// Row groups are cut for readers that want more splits than there are groups, but not to fewer rows than this.
+    pub split_rows: usize,
     /// A table with more small files than this, or with more sorted files than this over one key, is compacted after
     /// a flush.
     pub max_files: usize,
@@ -51,7 +55,9 @@ impl EngineOptions {
             memtable_bytes: 256 << 20,
             spill_bytes: None,
             join_chunks: 32,
+            compression: Compression::default(),
             row_group_rows: 1 << 20,
+            split_rows: 1 << 16,
             max_files: 8,
             base_file_bytes: 128 << 20,
             base_file_rows: 1 << 30,
@@ -79,15 +85,29 @@ impl EngineOptions {
         (self.merge_bytes() >> 20).clamp(4, 16) as usize
     }
 
-    /// Limits of a row group; it is in memory while it is written.
-    pub(crate) fn row_groups(&self) -> RowGroups {
-        RowGroups { rows: self.row_group_rows, bytes: (self.memtable_bytes / 2).clamp(4 << 20, 128 << 20) as usize }
+    /// What data files are like; a row group is in memory while it is written.
+    pub(crate) fn file_shape(&self) -> FileShape {
+        let group_bytes = (self.memtable_bytes / 2).clamp(4 << 20, 128 << 20) as usize;
+        FileShape { group_rows: self.row_group_rows, group_bytes, base: self.compression }
     }
 }
 
-/// Most rows and bytes of a row group.
+/// How base files are compressed (docs/adr/0013).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// LZ4_RAW: fast to read.
+    #[default]
+    Lz4,
+    /// ZSTD: smaller.
+    Zstd,
+}
+
+/// What data files are like.
 #[derive(Clone, Copy)]
-pub(crate) struct RowGroups {
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
+pub(crate) struct FileShape {
+    /// Most rows and bytes of a row group.
+    pub(crate) group_rows: usize,
+    pub(crate) group_bytes: usize,
+    /// Compression of base files.
+    pub(crate) base: Compression,
 }

@@ -1,5 +1,5 @@
 //! Writing a data file: Parquet that old readers accept, rows in the order of their keys, the hidden birth
-//! column, if there is one, last. Files of L0 are compressed for speed (LZ4_RAW), base files for size (ZSTD).
+//! column, if there is one, last. Files of L0 are compressed with LZ4_RAW, base files as the engine's options say.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,16 +9,16 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use tidelake_core::types::arrow::FIELD_ID_METADATA_KEY;
 use tidelake_core::{Error, Result, TableDef};
 
 use crate::file::Level;
-use crate::options::RowGroups;
+use crate::options::{Compression, FileShape};
 
 /// Most rows of a page.
-const PAGE_ROWS: usize = 2048;
+pub(crate) const PAGE_ROWS: usize = 2048;
 /// Dictionaries beyond this are given up: they save little, and every look-up would decode them.
 const DICTIONARY_BYTES: usize = 32 << 10;
 
@@ -79,7 +79,7 @@ impl DataFileWriter {
     pub(crate) fn create(
         path: &Path,
         def: &TableDef,
-        groups: RowGroups,
+        shape: FileShape,
         level: Level,
         with_births: bool,
     ) -> Result<DataFileWriter> {
@@ -87,18 +87,18 @@ impl DataFileWriter {
         let file = File::create(path).map_err(|e| Error::io(format!("create {name}"), e))?;
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
-            .set_compression(compression(level))
+            .set_compression(codec(level, shape.base))
             .set_statistics_enabled(EnabledStatistics::Page)
             // A look-up of one key decodes a page and the dictionary of each column.
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-            .set_max_row_group_row_count(Some(groups.rows))
+            .set_max_row_group_row_count(Some(shape.group_rows))
             .set_created_by("tidelake".to_owned())
             .build();
         let schema = file_schema(def, with_births);
         let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
-        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: groups.bytes })
+        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: shape.group_bytes })
     }
 
     /// Adds rows of the version's schema, with their births if the file has them.
@@ -140,10 +140,10 @@ impl DataFileWriter {
     }
 }
 
-fn compression(level: Level) -> Compression {
-    match level {
-        Level::L0 => Compression::LZ4_RAW,
-        Level::Base => Compression::ZSTD(ZstdLevel::default()),
+fn codec(level: Level, base: Compression) -> Codec {
+    match (level, base) {
+        (Level::L0, _) | (Level::Base, Compression::Lz4) => Codec::LZ4_RAW,
+        (Level::Base, Compression::Zstd) => Codec::ZSTD(ZstdLevel::default()),
     }
 }
 

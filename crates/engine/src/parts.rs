@@ -11,14 +11,14 @@ use crate::options::EngineOptions;
 use crate::parquet_file::DataFileWriter;
 use crate::pki::{BlockCursor, Pki, PkiBuilder};
 
-/// Writes a data file of these rows, durably; of the base level (ZSTD, no births) or of L0. Returns its bytes.
+/// Writes a data file of these rows, durably; of the base level (no births) or of L0. Returns its bytes.
 ///
 /// # Errors
 /// [`Error::Io`](tidelake_core::Error::Io).
 pub fn write_rows(path: &Path, def: &TableDef, rows: &[RecordBatch], base: bool) -> Result<u64> {
     let level = if base { Level::Base } else { Level::L0 };
-    let groups = EngineOptions::new(path).row_groups();
-    let mut writer = DataFileWriter::create(path, def, groups, level, !base)?;
+    let shape = EngineOptions::new(path).file_shape();
+    let mut writer = DataFileWriter::create(path, def, shape, level, !base)?;
     for (seq, batch) in rows.iter().enumerate() {
         writer.write(batch, (!base).then(|| vec![seq as u64; batch.num_rows()]))?;
     }

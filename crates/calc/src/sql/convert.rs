@@ -20,6 +20,7 @@ use tidelake_core::{TypeKind, UpstreamType};
 use super::datetime::{SECOND_US, date_text, datetime_text, parse_datetime, parse_time, time_text};
 use super::form::Labels;
 use super::types::{Ty, exact, fixed_digits, ty_of};
+use super::whole::whole_to_decimal;
 use super::zone::Zone;
 
 /// Converts an array of `field` to `to`. `zone` is the session's.
@@ -346,6 +347,9 @@ fn to_decimal(array: &ArrayRef, field: &Field, to: Ty, zone: Zone) -> Result<Arr
         Ty::Bool => cast(array, &DataType::Int64)?,
         _ => Arc::clone(array),
     };
+    if let Some(all_fit) = whole_to_decimal(&number, &to.data_type())? {
+        return Ok(all_fit);
+    }
     let fitting = cast(&number, &to.data_type())?;
     if fitting.null_count() == number.null_count() {
         return Ok(fitting);

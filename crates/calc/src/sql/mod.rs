@@ -37,6 +37,7 @@ mod tests;
 mod types;
 mod udf;
 mod variables;
+mod whole;
 mod workers;
 mod zone;
 

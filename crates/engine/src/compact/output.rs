@@ -130,7 +130,7 @@ impl<'a> Outputs<'a> {
         };
         self.begun.push(meta.clone());
         let path = meta.path(&inner.options.dir);
-        let writer = DataFileWriter::create(&path, &merge.def, inner.options.row_groups(), merge.into, false)?;
+        let writer = DataFileWriter::create(&path, &merge.def, inner.options.file_shape(), merge.into, false)?;
         let pki = if self.keyless { None } else { Some(self.index(&meta)?) };
         Ok(Open { meta, writer, pki, rows: 0 })
     }

@@ -13,6 +13,8 @@ mod stream;
 
 pub(crate) use bounds::FileBounds;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// What a split reads. Travels as JSON.
@@ -32,6 +34,9 @@ pub(crate) enum Part {
     File {
         file: u64,
         groups: Vec<usize>,
+        /// Of the one group only the rows at these places; none: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        span: Option<Range<u32>>,
         /// Only these rows, ascending; none: all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rows: Option<Vec<u32>>,

@@ -1,7 +1,9 @@
 //! Planning: which generations and which row groups hold rows of a snapshot.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use parquet::file::metadata::RowGroupMetaData;
 use tidelake_core::ports::{ColumnBounds, ScanPlan, ScanRequest, ScanSplit, TableStats};
 use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableDef, TableId};
 
@@ -11,6 +13,7 @@ use crate::adapt::Target;
 use crate::engine::Inner;
 use crate::file::DataFile;
 use crate::memory::Chunk;
+use crate::parquet_file::PAGE_ROWS;
 
 /// Keys times files that are looked up where they are asked for.
 const AT_ONCE: usize = 64;
@@ -36,7 +39,7 @@ pub(crate) fn plan(inner: &Inner, request: &ScanRequest) -> Result<ScanPlan> {
     let def = inner.readable_def(request.seq, request.table)?;
     let lookup = Lookup::of(&def, &request.predicates)?;
     let view = view(inner, request.table, request.seq);
-    plan_of(request, def, lookup, &view)
+    plan_of(request, def, lookup, &view, inner.options.split_rows)
 }
 
 /// The plan of a look-up of few keys, which reads some blocks of indexes: less than handing it to another thread takes. `None`
@@ -48,10 +51,17 @@ pub(crate) fn plan_at_once(inner: &Inner, request: &ScanRequest) -> Result<Optio
     if lookup.len() * view.files.len() > AT_ONCE || !view.files.iter().all(|f| f.is_ready()) {
         return Ok(None);
     }
-    plan_of(request, def, Some(lookup), &view).map(Some)
+    plan_of(request, def, Some(lookup), &view, inner.options.split_rows).map(Some)
 }
 
-fn plan_of(request: &ScanRequest, def: Arc<TableDef>, lookup: Option<Lookup>, view: &View) -> Result<ScanPlan> {
+/// `least_rows`: a row group is not cut to fewer.
+fn plan_of(
+    request: &ScanRequest,
+    def: Arc<TableDef>,
+    lookup: Option<Lookup>,
+    view: &View,
+    least_rows: usize,
+) -> Result<ScanPlan> {
     let columns = request.projection.clone().unwrap_or_else(|| def.columns.iter().map(|c| c.id).collect());
     let target = Target::new(def.clone(), columns.clone())?;
     let split = |part: Part, rows: u64, bytes: u64| -> Result<ScanSplit> {
@@ -75,26 +85,16 @@ fn plan_of(request: &ScanRequest, def: Arc<TableDef>, lookup: Option<Lookup>, vi
             if !rows.is_empty() {
                 let (groups, count) = (groups_of(file, &rows)?, rows.len() as u64);
                 let bytes = file.meta.bytes / file.meta.rows.max(1) * count;
-                splits.push(split(Part::File { file: file.meta.id, groups, rows: Some(rows), limit }, count, bytes)?);
+                let part = Part::File { file: file.meta.id, groups, span: None, rows: Some(rows), limit };
+                splits.push(split(part, count, bytes)?);
             }
             continue;
         }
         let footer = file.footer()?;
-        let part = |groups| Part::File { file: file.meta.id, groups, rows: None, limit };
-        let mut groups = Vec::new();
-        let (mut rows, mut bytes) = (0, 0);
-        for group in prune::row_groups(file, &def, &request.predicates)? {
-            let meta = footer.metadata().row_group(group);
-            groups.push(group);
-            rows += meta.num_rows() as u64;
-            bytes += meta.compressed_size() as u64;
-            if rows >= rows_per_split {
-                splits.push(split(part(std::mem::take(&mut groups)), rows, bytes)?);
-                (rows, bytes) = (0, 0);
-            }
-        }
-        if !groups.is_empty() {
-            splits.push(split(part(groups), rows, bytes)?);
+        let groups = prune::row_groups(file, &def, &request.predicates)?;
+        for piece in pieces(footer.metadata().row_groups(), &groups, rows_per_split, least_rows) {
+            let Piece { groups, span, rows, bytes } = piece;
+            splits.push(split(Part::File { file: file.meta.id, groups, span, rows: None, limit }, rows, bytes)?);
         }
     }
     let whole = request.predicates.is_empty() && request.limit.is_none();
@@ -108,6 +108,51 @@ impl View {
         let chunks: Vec<&Chunk> = self.memory.iter().flat_map(|m| &m.1).map(Arc::as_ref).collect();
         bounds::bounds(&self.files, &chunks, def, columns, seq)
     }
+}
+
+/// What a split reads of a file.
+#[derive(Debug, PartialEq)]
+struct Piece {
+    groups: Vec<usize>,
+    span: Option<Range<u32>>,
+    rows: u64,
+    bytes: u64,
+}
+
+/// Row groups put together, or one cut, to about `wanted` rows each.
+fn pieces(of_file: &[RowGroupMetaData], groups: &[usize], wanted: u64, least_rows: usize) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut open: Option<Piece> = None;
+    for group in groups {
+        let (rows, bytes) = (of_file[*group].num_rows() as u64, of_file[*group].compressed_size() as u64);
+        let cuts = spans(rows, wanted, least_rows);
+        if cuts.len() > 1 {
+            pieces.extend(open.take());
+            pieces.extend(cuts.into_iter().map(|span| {
+                let cut = u64::from(span.end - span.start);
+                Piece { groups: vec![*group], span: Some(span), rows: cut, bytes: bytes * cut / rows }
+            }));
+            continue;
+        }
+        let piece = open.get_or_insert_with(|| Piece { groups: Vec::new(), span: None, rows: 0, bytes: 0 });
+        piece.groups.push(*group);
+        (piece.rows, piece.bytes) = (piece.rows + rows, piece.bytes + bytes);
+        if piece.rows >= wanted {
+            pieces.extend(open.take());
+        }
+    }
+    pieces.extend(open);
+    pieces
+}
+
+/// A row group cut into parts of about `wanted` rows, but not fewer than `least_rows`, where pages begin.
+fn spans(rows: u64, wanted: u64, least_rows: usize) -> Vec<Range<u32>> {
+    let parts = rows.div_ceil(wanted.max(1)).min(rows / (least_rows.max(1) as u64)).max(1);
+    let mut step = rows.div_ceil(parts).max(1);
+    if step > PAGE_ROWS as u64 {
+        step = step.next_multiple_of(PAGE_ROWS as u64);
+    }
+    (0..rows).step_by(step as usize).map(|from| from as u32..(from + step).min(rows) as u32).collect()
 }
 
 /// Row groups that have some of these rows.
@@ -172,4 +217,21 @@ pub(crate) fn table_stats(inner: &Inner, id: TableId) -> Result<TableStats> {
         files: files.count() as u64,
         memory_bytes: units.memory(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spans;
+
+    #[test]
+    fn large_groups_are_cut_where_pages_begin() {
+        let of =
+            |rows, wanted, least| spans(rows, wanted, least).into_iter().map(|s| (s.start, s.end)).collect::<Vec<_>>();
+        assert_eq!(of(1_000_000, 500_000, 65_536), [(0, 501_760), (501_760, 1_000_000)]);
+        assert_eq!(of(1_000_000, 2_000_000, 65_536), [(0, 1_000_000)]);
+        assert_eq!(of(100_000, 10_000, 65_536), [(0, 100_000)]);
+        assert_eq!(of(140_000, 10_000, 65_536), [(0, 71_680), (71_680, 140_000)]);
+        assert_eq!(of(7, 3, 2), [(0, 3), (3, 6), (6, 7)]);
+        assert!(of(0, 3, 2).is_empty());
+    }
 }

@@ -26,13 +26,20 @@ pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dy
     let units = table.units.read();
     let scan = |file: Arc<DataFile>, groups: Option<Vec<usize>>, births: Range<u64>| {
         let read = file_read(inner, split, file, &target, groups, births);
-        FileScan { read, rows: None, predicates: split.predicates.clone(), filter: filter.clone(), limit: None }
+        FileScan {
+            read,
+            rows: None,
+            span: None,
+            predicates: split.predicates.clone(),
+            filter: filter.clone(),
+            limit: None,
+        }
     };
     match part {
-        Part::File { file, groups, rows, limit } => {
+        Part::File { file, groups, span, rows, limit } => {
             let file = file_by(&units, |f| f.meta.id == file)
                 .ok_or_else(|| Error::SnapshotExpired(format!("file {file} of the split was let go")))?;
-            Ok(stream_file(FileScan { rows, limit, ..scan(file, Some(groups), ALL_BIRTHS) }))
+            Ok(stream_file(FileScan { rows, span, limit, ..scan(file, Some(groups), ALL_BIRTHS) }))
         }
         Part::Memory { generation, from, to, keyed } => {
             let lookup = if keyed { Lookup::of(&target.def, &split.predicates)? } else { None };

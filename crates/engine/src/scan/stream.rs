@@ -20,10 +20,12 @@ use tidelake_core::{ColumnId, Error, Result};
 use super::lookup::selection;
 use super::prune;
 use super::read::{FileColumns, FileRead, both, placed_groups};
-use super::rows::GroupRows;
+use super::rows::{GroupRows, intersection};
 use crate::adapt::Target;
 use crate::writer::blocking;
 
+/// Ranges this close are read as one.
+const GAP: u64 = 4 << 10;
 /// Fewer bytes are read where they are asked for.
 const HANDED_OVER: u64 = 512 << 10;
 
@@ -32,6 +34,8 @@ pub(super) struct FileScan {
     pub(super) read: FileRead,
     /// Only these rows, ascending; `None`: all.
     pub(super) rows: Option<Vec<u32>>,
+    /// Of each group only the rows at these places; `None`: all.
+    pub(super) span: Option<Range<u32>>,
     pub(super) predicates: Vec<ColumnPredicate>,
     pub(super) filter: Option<Arc<dyn RowFilter>>,
     /// Enough rows.
@@ -95,6 +99,7 @@ impl Open {
             let read = &self.scan.read;
             match current.decoder.try_decode().map_err(|e| read.file.corrupt(e))? {
                 DecodeResult::NeedsData(ranges) => {
+                    let ranges = joined(ranges);
                     let bytes = fetch(read, &self.file, ranges.clone()).await?;
                     current.decoder.push_ranges(ranges, bytes).map_err(|e| read.file.corrupt(e))?;
                 }
@@ -125,7 +130,11 @@ impl Open {
         }
         let limit = self.scan.limit.filter(|_| !self.columns.filter_births);
         let pages = prune::pages(&self.scan.read.file, &self.scan.read.target.def, &self.scan.predicates, group)?;
-        let Some(rows) = GroupRows::of(&self.scan.read.dead, numbers, pages, limit) else { return Ok(None) };
+        let wanted = match &self.scan.span {
+            Some(span) => Some(within(pages, span.start as usize..(span.end as usize).min(group_rows))),
+            None => pages,
+        };
+        let Some(rows) = GroupRows::of(&self.scan.read.dead, numbers, wanted, limit) else { return Ok(None) };
         if let (Some(limit), Some(left)) = (limit, &mut self.scan.limit) {
             *left = limit.saturating_sub(rows.count(group_rows));
         }
@@ -158,6 +167,12 @@ impl Open {
         let decoder = builder.build().map_err(|e| self.scan.read.file.corrupt(e))?;
         Ok(Decoding { decoder, alive, at: 0, filtered })
     }
+}
+
+/// Of the wanted ranges (`None`: all rows) what is within the span.
+fn within(wanted: Option<Vec<Range<usize>>>, span: Range<usize>) -> Vec<Range<usize>> {
+    let span = if span.is_empty() { Vec::new() } else { vec![span] };
+    wanted.map_or_else(|| span.clone(), |wanted| intersection(&wanted, &span))
 }
 
 /// Judging rows before their other columns are read.
@@ -213,6 +228,24 @@ impl Filtering {
     }
 }
 
+/// Ranges that touch, or nearly, as one: pages that are asked for one by one. The decoder goes through all ranges it has for each
+/// page that it takes.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|r| r.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        let touches = |last: &Range<u64>| {
+            let sound = last.start <= last.end && range.start <= range.end;
+            sound && range.start <= last.end.saturating_add(GAP)
+        };
+        match joined.last_mut() {
+            Some(last) if touches(last) => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
 /// The bytes of some ranges.
 async fn fetch(read: &FileRead, file: &Arc<File>, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
     let size = read.file.meta.bytes;
@@ -232,4 +265,18 @@ async fn fetch(read: &FileRead, file: &Arc<File>, ranges: Vec<Range<u64>>) -> Re
     };
     // As much as a look-up needs costs less to read than to hand over, unless the disk is slow.
     if bytes <= HANDED_OVER { all() } else { blocking(all).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ranges_are_read_as_one() {
+        assert_eq!(joined(vec![9000..9010, 0..10, 10..20, 100..110]), [0..110, 9000..9010]);
+        // What a damaged footer names is judged afterwards.
+        let (least, last) = (Range { start: 5, end: 3 }, u64::MAX - 1..u64::MAX);
+        assert_eq!(joined(vec![last.clone(), 6..9, least.clone()]), [least, 6..9, last]);
+        assert!(joined(Vec::new()).is_empty());
+    }
 }

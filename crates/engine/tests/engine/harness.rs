@@ -22,6 +22,7 @@ pub fn tempdir() -> TempDir {
 pub fn small(dir: &TempDir) -> EngineOptions {
     let mut options = EngineOptions::new(dir.path().join("engine"));
     options.row_group_rows = 16;
+    options.split_rows = 3;
     options.max_files = 1000;
     options.max_dead = 1.0;
     options

@@ -69,6 +69,7 @@ impl Run {
     async fn with(seed: u64, faults: Faults, mut options: EngineOptions, dir: TempDir) -> Run {
         options.faults = faults;
         options.row_group_rows = 4;
+        options.split_rows = 1;
         let engine = open(&options).await;
         let oracle = MemStore::new();
         Run {

@@ -90,15 +90,16 @@ async fn a_filter_spares_rows_and_loses_none() {
         options.row_group_rows = 300;
         let engine = open(&options).await;
         history(&engine, flush).await;
-        for (seq, limit) in [(1, 7), (2, 7), (3, 7), (3, 0), (2, 100)] {
+        for (seq, limit, splits) in [(1, 7, 1), (2, 7, 1), (3, 7, 1), (3, 0, 1), (2, 100, 1), (1, 7, 9), (3, 7, 9)] {
             let filter = Arc::new(Below { columns: vec![ColumnId(2)], limit });
-            let request = ScanRequest::new(&lease(seq), T);
+            let mut request = ScanRequest::new(&lease(seq), T);
+            request.target_splits = splits;
             let matches = |r: &Row| matches!(&r[1], CellValue::Int(b) if *b < i64::from(limit));
             let all = rows_at(&*engine, seq, T).await.unwrap();
             let wanted: Vec<Row> = all.iter().filter(|r| matches(r)).cloned().collect();
             let got = read(&engine, &request, Some(filter)).await;
             let kept: Vec<Row> = got.iter().filter(|r| matches(r)).cloned().collect();
-            assert_eq!(kept, wanted, "seq {seq} below {limit}");
+            assert_eq!(kept, wanted, "seq {seq} below {limit}, {splits} splits");
             // From files nothing else comes.
             assert!(!flush || got.len() == wanted.len(), "{} rows, {} match", got.len(), wanted.len());
         }
@@ -144,11 +145,15 @@ async fn pages_that_cannot_match_are_left_out() {
     w.stage(changes(&def, &dead)).await.unwrap();
     w.publish(CommitSeq(2), position(2)).await.unwrap();
     let bound = |op, id| ColumnPredicate { column: ColumnId(1), op, values: vec![int(id)] };
-    for (seq, from, to) in [(1, 60_005, 60_020), (2, 60_005, 60_020), (2, 0, 5), (2, 99_990, 200_000), (2, 7, 3)] {
+    let ranges = [(1, 60_005, 60_020), (2, 60_005, 60_020), (2, 0, 5), (2, 99_990, 200_000), (2, 7, 3), (2, 1, 40_000)];
+    for ((seq, from, to), splits) in ranges.into_iter().flat_map(|range| [(range, 1), (range, 7)]) {
         let mut request = ScanRequest::new(&lease(seq), T);
+        request.target_splits = splits;
         request.predicates = vec![bound(PredicateOp::GtEq, from), bound(PredicateOp::Lt, to)];
         let got = read(&engine, &request, None).await;
         assert!(got.len() < 50_000, "{} rows are read for {from}..{to}", got.len());
+        let cut = engine.plan_scan(&request).await.unwrap().splits.len();
+        assert!(cut >= splits, "one group is cut to {cut} splits, not {splits}");
         let inside = |r: &Row| matches!(r[0], CellValue::Int(id) if from <= id && id < to);
         let mut wanted: Vec<Row> = (from..to.min(100_000)).map(|id| row(id, id % 7)).collect();
         wanted.retain(|r| seq == 1 || !matches!(r[0], CellValue::Int(60_000..60_010)));
