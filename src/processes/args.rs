@@ -84,7 +84,7 @@ pub struct LatchServeArgs {
     /// Where the latch keeps what it must not forget; created if missing. Not needed with --latch-backend
     #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Keep it in etcd instead: etcd://HOST:PORT[,HOST:PORT...][/PREFIX]. Several latches may then run, of which one leads
+    /// Keep it in etcd instead: `etcd://HOST:PORT[,HOST:PORT...][/PREFIX]`. Several latches may then run, of which one leads
     #[arg(long, env = "TIDELAKE_LATCH_BACKEND", value_name = "URL")]
     pub latch_backend: Option<String>,
     /// Listener for engines, writer and readers; port 0 picks a free one [default: 127.0.0.1:8817]

@@ -54,8 +54,7 @@ pub fn latch_port(process: &Tidelake) -> u16 {
 /// All of them.
 pub struct Fleet {
     pub upstream: MariaDb,
-    /// Goes after those who need it.
-    _etcd: Option<Etcd>,
+    pub etcd: Option<Etcd>,
     pub latches: Vec<Behind>,
     pub engines: Vec<Behind>,
     pub writer: Tidelake,
@@ -91,14 +90,8 @@ impl Fleet {
         let etcd = with_etcd.then(Etcd::start);
         let latches: Vec<Behind> = (0..if with_etcd { 2 } else { 1 }).map(|_| latch(etcd.as_ref())).collect();
         let engines: Vec<Behind> = (0..2).map(|_| engine(&list(&latches))).collect();
-        let mut fleet = Fleet {
-            writer: Tidelake::part(&[], &[], &[]),
-            upstream,
-            _etcd: etcd,
-            latches,
-            engines,
-            fronts: Vec::new(),
-        };
+        let mut fleet =
+            Fleet { writer: Tidelake::part(&[], &[], &[]), upstream, etcd, latches, engines, fronts: Vec::new() };
         fleet.writer = fleet.another_writer();
         fleet.writer.wait_ports();
         for at in 0..2 {
@@ -347,8 +340,7 @@ fn inv7_a_new_writer_reads_again_what_two_engines_served() {
     wait_copied(&fleet.writer);
     fleet.wait_whole();
     std::thread::sleep(Duration::from_secs(2));
-    // Ended well, so that neither engine lacks what only the other one has: that would be lost with the buffer.
-    fleet.writer.interrupt();
+    assert!(fleet.writer.interrupt().success(), "{}", fleet.printed());
     for engine in &mut fleet.engines {
         engine.process.kill9();
     }
@@ -360,6 +352,117 @@ fn inv7_a_new_writer_reads_again_what_two_engines_served() {
     fleet.writer = second;
     fleet.wait_whole();
     std::thread::sleep(Duration::from_secs(1));
+    fleet.finish(load, auditors);
+}
+
+/// The writer is lost with its buffer while one engine is further than the other: both go on with another writer's.
+#[test]
+fn a_new_writer_goes_on_with_engines_that_differ() {
+    let mut fleet = Fleet::start(&everything(), false);
+    let (load, auditors) = fleet.load();
+    wait_copied(&fleet.writer);
+    fleet.wait_whole();
+    fleet.engines[1].relay.cut();
+    std::thread::sleep(Duration::from_millis(1500));
+    fleet.writer.kill9();
+    fleet.engines[1].relay.heal();
+    assert!(fleet.seq(0) > fleet.seq(1) + 5, "{} and {}", fleet.seq(0), fleet.seq(1));
+    let mut second = fleet.another_writer();
+    second.wait_ports();
+    fleet.writer = second;
+    fleet.wait_whole();
+    let printed = fleet.writer.printed();
+    assert!(
+        printed.contains("an engine is further than this buffer") && !printed.contains("cannot go on"),
+        "{printed}"
+    );
+    std::thread::sleep(Duration::from_secs(1));
+    fleet.finish(load, auditors);
+}
+
+/// A program without gRPC: the lease is the latch's, the rows are an engine's.
+#[test]
+fn a_program_reads_an_engine_under_a_lease_of_the_latch() {
+    let fleet = Fleet::start(&everything(), false);
+    wait_copied(&fleet.writer);
+    fleet.wait_whole();
+    let call =
+        |process: &Tidelake, name: &str, message: serde_json::Value| -> Result<serde_json::Value, (u16, String)> {
+            let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            let url = format!("http://127.0.0.1:{}/api/v1/magic/{name}", process.ports().http);
+            let mut answer = agent.post(&url).send_json(message).expect("an answer");
+            let text = answer.body_mut().read_to_string().expect("text");
+            let code = answer.status().as_u16();
+            if code == 200 { Ok(serde_json::from_str(&text).expect("JSON")) } else { Err((code, text)) }
+        };
+    let ask = serde_json::json!({"v": 1, "freshness": "any", "ttl_ms": 60000, "wait_ms": 1000});
+    let lease = call(&fleet.latches[0].process, "acquire", ask.clone()).expect("a lease");
+    assert_eq!(lease["term"], 1, "{lease}");
+    for engine in fleet.engines.iter().map(|engine| &engine.process) {
+        let catalog = call(engine, "catalog", serde_json::json!({"v": 1, "seq": lease["seq"]})).expect("a catalog");
+        let tables = catalog["catalog"]["tables"].as_object().expect("tables");
+        let accounts = tables.iter().find(|(_, entry)| entry["def"]["name"]["table"] == "accounts").expect("there").0;
+        let table: u64 = accounts.parse().expect("an id");
+        let plan = |lineage: &serde_json::Value| {
+            let plan =
+                serde_json::json!({"v": 1, "lineage": lineage, "seq": lease["seq"], "table": table, "splits": 1});
+            call(engine, "plan", plan)
+        };
+        assert_eq!(plan(&lease["lineage"]).expect("a plan")["exact_rows"], 200);
+        let (code, why) = plan(&"another".into()).expect_err("of another buffer");
+        assert!(code == 410 && why.contains("another Data Buffer"), "{code} {why}");
+        let (code, why) = call(engine, "acquire", ask.clone()).expect_err("no latch here");
+        assert!(code == 400 && why.contains("--latch"), "{code} {why}");
+    }
+    let (code, _) =
+        call(&fleet.latches[0].process, "catalog", serde_json::json!({"v": 1, "seq": 1})).expect_err("no engine");
+    assert_eq!(code, 404);
+}
+
+/// Commands to a writer of several engines; a clean end of everything, after which readers are served without a writer.
+#[test]
+fn a_fleet_that_ended_well_serves_at_once() {
+    let mut fleet = Fleet::start(&everything(), false);
+    wait_copied(&fleet.writer);
+    fleet.wait_whole();
+    let http = format!("127.0.0.1:{}", fleet.writer.ports().http);
+    for args in [vec!["verify"], vec!["interval", "30ms"], vec!["status"]] {
+        let output = tidelake(&[args.clone(), vec!["--http", &http]].concat());
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {printed}");
+        assert!(args != ["status"] || printed.contains("writing, published"), "{printed}");
+    }
+    let printed = fleet.printed();
+    assert!(fleet.writer.interrupt().success(), "{printed}");
+    for behind in fleet.engines.iter_mut().chain(&mut fleet.latches) {
+        assert!(behind.process.interrupt().success(), "{printed}");
+    }
+    fleet.latches.iter_mut().for_each(|latch| latch.restart(latch_port));
+    fleet.engines.iter_mut().for_each(|engine| engine.restart(magic));
+    fleet.wait_whole();
+    for front in &fleet.fronts {
+        assert_eq!(front.client().batch_text("SELECT COUNT(*) FROM bank.accounts"), b"200\n");
+    }
+    fleet.writer.restart();
+    fleet.upstream.execute("UPDATE bank.clock SET ticks = ticks");
+    assert_same_contents(&fleet.upstream, &fleet.fronts[1]);
+}
+
+/// While etcd is away no latch leads; then one does, and goes on where it was.
+#[test]
+fn an_etcd_may_be_away() {
+    let mut fleet = Fleet::start(&everything(), true);
+    let (load, auditors) = fleet.load();
+    wait_copied(&fleet.writer);
+    fleet.wait_whole();
+    let etcd = fleet.etcd.as_mut().expect("an etcd");
+    etcd.kill9();
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(fleet.latches.iter().all(|latch| latch.process.status()["leads"] == false), "{}", fleet.printed());
+    fleet.etcd.as_mut().expect("an etcd").go_on();
+    fleet.wait_whole();
+    none_failed(&auditors, &fleet);
+    std::thread::sleep(Duration::from_secs(2));
     fleet.finish(load, auditors);
 }
 

@@ -4,9 +4,11 @@
 //! away, slow or refused holds up no other; the buffer keeps what it lacks. The *session* with the latch, by which readers learn from when on they may
 //! read and their questions are answered, ends and begins again apart from all turns; so do the copies, which look at one engine that is there.
 //!
-//! Rooms: `shares` the buffer of all; `takeover` a buffer that begins where the engines are; `adopt` an engine that is further than that.
+//! Rooms: `session` and `copies`, beside the turns here; `shares` the buffer of all; `takeover` a buffer that begins where the engines are; `adopt` an engine that is further than that.
 
 mod adopt;
+mod copies;
+mod session;
 mod shares;
 mod takeover;
 
@@ -187,63 +189,6 @@ impl Work {
         self.lineage.lock().name.clone()
     }
 
-    /// One session after the other, until cancelled or another writer has taken over.
-    async fn sessions(&self) -> Result<(), Error> {
-        let mut said = false;
-        loop {
-            let ended = tokio::select! {
-                () = self.cancel.cancelled() => return Ok(()),
-                ended = self.session(&mut said) => ended,
-            };
-            match ended {
-                Ok(()) => {}
-                Err(error) if may_come_back(&error) => {
-                    if !said {
-                        tracing::warn!(%error, "the latch was lost; writing goes on, readers wait until it is back");
-                    }
-                    said = true;
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::select! {
-                () = self.cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(AGAIN) => {}
-            }
-        }
-    }
-
-    async fn session(&self, said: &mut bool) -> Result<(), Error> {
-        let session = FleetLine::begin(self.line.clone(), &self.name()).await?;
-        self.ancestors.send_replace(Some(session.ancestors().to_vec()));
-        if *said {
-            tracing::info!("the latch is back");
-        }
-        *said = false;
-        let probe = self.probe.clone();
-        tokio::select! {
-            ended = session.answer(move |question| upstream_probe::answer(probe.clone(), question)) => ended,
-            Err(error) = self.let_read(&session) => Err(error),
-        }
-    }
-
-    /// Tells the latch what readers need to know: at once, and again when it is known that nothing is shown that is older than what
-    /// anybody saw before.
-    async fn let_read(&self, session: &FleetLine) -> Result<(), Error> {
-        let copies = self.source.can_copy();
-        let caught_up = self.lineage.lock().caught_up;
-        // What this buffer has is all that was ever shown.
-        let ready = caught_up.then(|| *self.buffer.head().borrow());
-        session.tell(copies, self.upstream.clone(), ready).await?;
-        if ready.is_none() {
-            let ready = upstream_probe::seq_of_head(&*self.source, &self.probe).await?;
-            let lineage = Lineage { caught_up: true, ..self.lineage.lock().clone() };
-            lineage.keep(&self.dir).map_err(|e| Error::Internal(format!("{e:#}")))?;
-            *self.lineage.lock() = lineage;
-            session.tell(copies, self.upstream.clone(), Some(ready)).await?;
-        }
-        std::future::pending().await
-    }
-
     /// One engine's turns, until cancelled or until trying again mends nothing for any engine.
     async fn turns(&self, at: usize) -> Result<()> {
         let Some(engine) = self.engines.get(at) else { return Ok(()) };
@@ -368,39 +313,6 @@ impl Work {
             let Some(own) = all.get_mut(at) else { return false };
             std::mem::replace(own, now) != now
         });
-    }
-
-    /// Copies while there is an engine that shows what was copied; which one does not matter, as all get the same.
-    async fn copies(&self) -> Result<(), Error> {
-        let mut writing = self.writing.subscribe();
-        loop {
-            let first = |all: &Vec<bool>| all.iter().position(|up| *up);
-            let lead = tokio::select! {
-                () = self.cancel.cancelled() => return Ok(()),
-                up = writing.wait_for(|all| first(all).is_some()) => up.ok().and_then(|all| first(&all)),
-            };
-            let Some(engine) = lead.and_then(|at| self.engines.get(at)) else { return Ok(()) };
-            let end = self.cancel.child_token();
-            let store: Arc<dyn StoreEngine> = engine.store.clone();
-            let copying = self.source.copy_tables(store, self.shares.of_copies(), end.child_token());
-            let ended = tokio::select! {
-                () = self.cancel.cancelled() => return Ok(()),
-                ended = copying => ended,
-                _ = writing.wait_for(|all| lead.is_none_or(|at| all.get(at) != Some(&true))) => continue,
-            };
-            match ended {
-                // A source that copies nothing.
-                Ok(()) => {
-                    self.cancel.cancelled().await;
-                    return Ok(());
-                }
-                Err(error) if may_come_back(&error) || matches!(error, Error::Fenced { .. }) => {
-                    tracing::warn!(%error, "copying begins again where the engine is");
-                    tokio::time::sleep(AGAIN).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// For status.

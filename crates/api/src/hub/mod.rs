@@ -1,9 +1,10 @@
 //! A latch in a process of its own, as long as it leads: several engines report to it, one writer tells it what readers need to know, and readers
 //! take leases that hold at every engine in step.
 //!
-//! Rooms: `calls` what is asked by name; `replica` the engines as one for the latch; `reporter` an engine's word to it; `writer` a writer's.
+//! Rooms: `calls` what is asked by name, and `desk` what of it is a writer's; `replica` the engines as one for the latch; `reporter` an engine's word to it; `writer` a writer's.
 
 mod calls;
+mod desk;
 mod replica;
 mod reporter;
 mod server;
