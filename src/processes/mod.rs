@@ -36,6 +36,10 @@ use settings::EnginePlace;
 /// How long to wait before an engine that cannot be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Why a writer without a buffer cannot go on where an engine is.
+const NO_PLACE: &str = "there is only the beginning of a copy, and nobody knows where the upstream was then: go on with the data \
+                        directory of the writer that began it, or begin anew with empty data directories of writer and engine";
+
 /// True for what may be different when it is tried again, also because the engine's process restarted.
 fn may_come_back(error: &Error) -> bool {
     error.is_transient() || matches!(error, Error::Closed(_))

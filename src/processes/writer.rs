@@ -141,6 +141,7 @@ async fn take_over(
     let lineage = match known {
         Some(known) => known,
         None => {
+            anyhow::ensure!(now.durable.seq == CommitSeq::ZERO || now.durable.position.is_known(), super::NO_PLACE);
             let begun = Lineage { name, begin: now.durable, caught_up: false };
             begun.keep(dir)?;
             begun

@@ -1,6 +1,6 @@
 //! A writer without a buffer goes on where the engines are. The latch decides whose seqs count from then on, in one step.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tidelake_api::wire::Lineages;
 use tidelake_api::{Connection, Fed, FleetLine, LatchLine, fence, new_name};
 use tidelake_core::ports::store::Progress;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::DataDir;
 use crate::processes::lineage::Lineage;
-use crate::processes::until_answered;
+use crate::processes::{NO_PLACE, until_answered};
 
 /// An engine's address, and what it has.
 type Stands = (String, Fed);
@@ -83,30 +83,36 @@ fn agree(known: &Lineages, stand: &[Stands]) -> Result<(Option<String>, Progress
         Some(own) => Some(own.clone()),
         None => filled().next().and_then(|(_, fed)| fed.lineage.clone()),
     };
-    for (address, fed) in filled() {
-        if !is_of(known, common.as_deref(), fed) {
-            let (theirs, own) = (fed.lineage.as_deref().unwrap_or("none"), common.as_deref().unwrap_or("none"));
-            bail!(
-                "the engine at {address} has the transactions of another Data Buffer ({theirs}) than the others ({own}): leave it \
-                 out, or let it begin with another engine's files (docs/guide.md)"
-            );
-        }
+    let foreign = filled().find(|(_, fed)| !is_of(known, common.as_deref(), fed, false));
+    // What went beyond where a buffer was left is compared later, with the new one's own.
+    let whole = || filled().filter(|(_, fed)| is_of(known, common.as_deref(), fed, true));
+    let strange = foreign.or_else(|| filled().next().filter(|_| whole().next().is_none()));
+    if let Some((address, fed)) = strange {
+        let (theirs, own) = (fed.lineage.as_deref().unwrap_or("none"), common.as_deref().unwrap_or("none"));
+        bail!(
+            "the engine at {address} has the transactions of another Data Buffer ({theirs}) than the others ({own}): leave it \
+             out, or let it begin with another engine's files (docs/guide.md)"
+        );
     }
-    let at = filled().min_by_key(|(_, fed)| fed.durable.seq).map(|(_, fed)| fed.durable.clone()).unwrap_or_default();
-    for (address, _) in stand.iter().filter(|(_, fed)| fed.durable.seq < at.seq) {
+    // Where there is only the beginning of a copy, nobody knows from where on upstream's changes are missing.
+    let placed = whole().filter(|(_, fed)| fed.durable.position.is_known());
+    let at = placed.min_by_key(|(_, fed)| fed.durable.seq).map(|(_, fed)| fed.durable.clone());
+    ensure!(at.is_some() || filled().next().is_none(), NO_PLACE);
+    let at = at.unwrap_or_default();
+    for (address, fed) in stand.iter().filter(|(_, fed)| fed.durable.seq < at.seq) {
         tracing::error!(
-            engine = %address, others = %at.seq,
-            "the engine is empty and the others are not: let it begin with another engine's files (docs/guide.md)"
+            engine = %address, has = %fed.durable.seq, others = %at.seq,
+            "the engine has nothing, or only the beginning of a copy: let it begin with another engine's files (docs/guide.md)"
         );
     }
     Ok((common, at))
 }
 
-/// True if what the engine has is of the buffer that counts, or of one that it is the beginning of.
-fn is_of(known: &Lineages, common: Option<&str>, fed: &Fed) -> bool {
+/// True if the engine has the buffer that counts, or one that it went on from; `wholly`: and nothing beyond where that was left.
+fn is_of(known: &Lineages, common: Option<&str>, fed: &Fed, wholly: bool) -> bool {
     let Some(own) = fed.lineage.as_deref() else { return false };
-    let prefix = |a: &&tidelake_api::wire::Before| a.lineage == own && fed.durable.seq <= a.upto;
-    Some(own) == common || known.ancestors.iter().any(|a| prefix(&a))
+    let before = known.ancestors.iter().find(|before| before.lineage == own);
+    Some(own) == common || before.is_some_and(|before| !wholly || fed.durable.seq <= before.upto)
 }
 
 /// Trying again mends nothing, at this engine; others may go on.
@@ -117,17 +123,30 @@ pub fn is_refused(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use tidelake_api::wire::Before;
+    use tidelake_core::SourcePosition;
 
     use super::*;
 
     fn stands(lineage: Option<&str>, seq: u64) -> Stands {
-        let at = Progress { seq: CommitSeq(seq), ..Progress::default() };
+        let position = SourcePosition { minor: seq, ..SourcePosition::default() };
+        let at = Progress { seq: CommitSeq(seq), position };
         (format!("{lineage:?}"), Fed { lineage: lineage.map(str::to_owned), published: at.clone(), durable: at })
     }
 
     fn known(lineage: Option<&str>, ancestors: &[(&str, u64)]) -> Lineages {
         let before = |(lineage, upto): &(&str, u64)| Before { lineage: (*lineage).to_owned(), upto: CommitSeq(*upto) };
         Lineages { lineage: lineage.map(str::to_owned), ancestors: ancestors.iter().map(before).collect() }
+    }
+
+    #[test]
+    fn the_beginning_of_a_copy_is_no_place_to_begin() {
+        let mut copying = stands(Some("a"), 5);
+        copying.1.durable.position = SourcePosition::default();
+        let refused = agree(&known(Some("a"), &[]), &[copying.clone()]).expect_err("nobody knows where upstream was");
+        assert!(refused.to_string().contains("beginning of a copy"), "{refused}");
+        let (_, at) =
+            agree(&known(Some("a"), &[]), &[copying, stands(Some("a"), 8)]).expect("the other one is further");
+        assert_eq!(at.seq, CommitSeq(8));
     }
 
     #[test]
@@ -151,6 +170,9 @@ mod tests {
             agree(&known(Some("b"), &ancestors), &[stands(Some("a"), 9), stands(Some("b"), 9)]).expect("fits");
         assert_eq!((before.as_deref(), at.seq), (Some("b"), CommitSeq(9)));
         assert!(agree(&known(Some("b"), &ancestors), &[stands(Some("a"), 10)]).is_err(), "it went another way");
+        let (_, at) =
+            agree(&known(Some("b"), &ancestors), &[stands(Some("a"), 12), stands(Some("a"), 9)]).expect("one of two");
+        assert_eq!(at.seq, CommitSeq(9), "the other is compared later");
         assert!(agree(&known(Some("b"), &[]), &[stands(Some("x"), 3)]).is_err());
         assert!(agree(&known(None, &[]), &[stands(Some("a"), 3), stands(Some("b"), 3)]).is_err());
     }
