@@ -47,6 +47,7 @@ needed="
   mariadb-install-db:mariadb-server-core
   mariadb:mariadb-client-core
   setpriv:util-linux
+  etcd:etcd-server
   zstd:zstd
   cc:gcc
   make:make

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidelake_engine::Compression;
 
 use crate::access::args::{ClientTlsArgs, HttpArgs, MysqlTlsArgs, TlsArgs};
-use crate::processes::args::{EngineArgs, QueryArgs, WriterArgs};
+use crate::processes::args::{EngineArgs, LatchServeArgs, QueryArgs, WriterArgs};
 
 /// A columnar replica of TiDB, MySQL and MariaDB: seconds-fresh, whole transactions over all tables.
 #[derive(Debug, Parser)]
@@ -31,10 +31,12 @@ pub enum Command {
     Run(RunArgs),
     /// Be the engine for a writer and readers in other processes; or look into an engine (stats)
     Engine(EngineArgs),
-    /// Replicate a database into an engine in another process
+    /// Replicate a database into an engine in another process, or into several
     Writer(WriterArgs),
-    /// Serve SQL over an engine in another process
+    /// Serve SQL over an engine in another process, or over several
     Query(QueryArgs),
+    /// Be the latch of several engines: one consistent moment over all of them
+    Latch(LatchServeArgs),
     /// Show what a running tidelake is doing
     Status(StatusArgs),
     /// Show or change how often the Magic Writer publishes, while it runs
@@ -68,6 +70,7 @@ impl Command {
             },
             Command::Writer(args) => crate::processes::writer::writer(args),
             Command::Query(args) => crate::processes::query::query(args),
+            Command::Latch(args) => crate::processes::latch::latch(args),
             Command::Status(args) => crate::status::print(&args),
             Command::Interval(args) => crate::client::interval(&args),
             Command::Tables(args) => crate::tables::tables(&args),

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use tidelake_engine::{Compression, ObjectPlace};
 
-use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
+use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
 use crate::access::users::UserConfig;
 use crate::access::{Access, AccessConfig};
 use crate::cli::{CompressionArg, FreshnessArg, LogFormat, RunArgs, ServeArgs};
@@ -110,6 +110,14 @@ pub enum SourceSettings {
 pub(crate) struct FileConfig {
     pub(crate) engine: Option<String>,
     pub(crate) magic_listen: Option<SocketAddr>,
+    pub(crate) latch: Option<String>,
+    pub(crate) latch_listen: Option<SocketAddr>,
+    pub(crate) latch_backend: Option<String>,
+    pub(crate) engine_patience: Option<String>,
+    pub(crate) latch_token_file: Option<PathBuf>,
+    pub(crate) latch_ca: Option<PathBuf>,
+    pub(crate) latch_cert: Option<PathBuf>,
+    pub(crate) latch_key: Option<PathBuf>,
     pub(crate) source: Option<String>,
     pub(crate) copy_from: Option<String>,
     pub(crate) tables: Option<String>,
@@ -174,6 +182,19 @@ impl FileConfig {
             return given;
         }
         MysqlTlsArgs { mysql_tls_cert: self.mysql_tls_cert.clone(), mysql_tls_key: self.mysql_tls_key.clone() }
+    }
+
+    /// Where the latch is, and how to come in there.
+    pub(crate) fn latch(&self, given: LatchArgs) -> LatchArgs {
+        let own = given.latch_cert.is_some() || given.latch_key.is_some();
+        let named = || self.latch.iter().flat_map(|all| all.split(',')).map(|one| one.trim().to_owned()).collect();
+        LatchArgs {
+            latch: if given.latch.is_empty() { named() } else { given.latch },
+            latch_token_file: given.latch_token_file.or_else(|| self.latch_token_file.clone()),
+            latch_ca: given.latch_ca.or_else(|| self.latch_ca.clone()),
+            latch_cert: given.latch_cert.or_else(|| self.latch_cert.clone().filter(|_| !own)),
+            latch_key: given.latch_key.or_else(|| self.latch_key.clone().filter(|_| !own)),
+        }
     }
 
     /// How to come in at the engine.

@@ -7,7 +7,8 @@
 //! DIR/wishes.json     tables added, removed and to be copied again while it ran
 //! DIR/buffer/         Data Buffer
 //! DIR/engine/         Magic Engine
-//! DIR/latch/          Latch Service (writer epochs)
+//! DIR/latch/          Latch Service (writer epochs; of `tidelake latch` all that it must not forget)
+//! DIR/engine-name     of `tidelake engine --latch`: what the latch calls it
 //! DIR/writer/         of `tidelake engine`: whose rows the engine has
 //! DIR/lineage.json    of `tidelake writer`: whose seqs its buffer counts
 //! DIR/feed/           events of TiDB's feeds that wait for a watermark; emptied at start
@@ -85,6 +86,22 @@ impl DataDir {
     /// Latch Service.
     pub fn latch(&self) -> PathBuf {
         self.root.join("latch")
+    }
+
+    /// What the latch calls this engine: made once.
+    ///
+    /// # Errors
+    /// If it cannot be read or kept.
+    pub fn engine_name(&self) -> Result<String> {
+        let path = self.root.join("engine-name");
+        match fs::read_to_string(&path) {
+            Ok(name) => return Ok(name.trim().to_owned()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
+        }
+        let name = tidelake_api::new_name();
+        write_durably(&self.root, &path, format!("{name}\n").as_bytes())?;
+        Ok(name)
     }
 
     /// What an engine's process knows of its writer.

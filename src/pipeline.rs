@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::data_dir::DataDir;
 use crate::listeners::{Addresses, listen};
 use crate::probe::PipelineProbe;
+use crate::status::EngineReport;
 use crate::upstream::Upstream;
 use crate::verify::Verifier;
 use crate::where_from::{address, filter, open_source, source_kind};
@@ -45,8 +46,10 @@ pub struct Pipeline {
     pub engine: Arc<dyn StoreEngine>,
     /// What serves readers; `None`: they read in other processes.
     pub serving: Option<Serving>,
-    /// The Magic Writer. One that writes to an engine elsewhere begins anew when that was away.
-    writer: Mutex<WriterHandle>,
+    /// The Magic Writer of each engine. One that writes to an engine elsewhere begins anew when that was away.
+    writers: Mutex<Vec<WriterHandle>>,
+    /// What is known of several engines.
+    engines: OnceLock<Box<dyn Fn() -> Vec<EngineReport> + Send + Sync>>,
     addresses: OnceLock<Addresses>,
     tasks: Mutex<Vec<Task>>,
     ready_at: CommitSeq,
@@ -159,7 +162,8 @@ impl Pipeline {
             buffer,
             engine,
             serving,
-            writer: Mutex::new(writer),
+            writers: Mutex::new(vec![writer]),
+            engines: OnceLock::new(),
             addresses: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
             cancel,
@@ -201,14 +205,36 @@ impl Pipeline {
         self.source.first_position().await.context("read the upstream's position")
     }
 
-    /// The writer that runs, or ran last.
+    /// The writer that runs, or ran last; of several engines, that of the first.
     pub fn writer(&self) -> WriterHandle {
-        self.writer.lock().clone()
+        self.writers.lock().first().cloned().unwrap_or_else(|| WriterHandle::idle(Duration::from_millis(100)))
     }
 
     /// Another one took its place.
     pub fn set_writer(&self, writer: WriterHandle) {
-        *self.writer.lock() = writer;
+        self.set_writer_at(0, writer);
+    }
+
+    /// The same of one of several engines.
+    pub fn set_writer_at(&self, engine: usize, writer: WriterHandle) {
+        let mut writers = self.writers.lock();
+        let interval = writers.first().map_or(Duration::from_millis(100), WriterHandle::interval);
+        while writers.len() <= engine {
+            writers.push(WriterHandle::idle(interval));
+        }
+        if let Some(own) = writers.get_mut(engine) {
+            *own = writer;
+        }
+    }
+
+    /// How several engines are to be reported.
+    pub fn tell_engines(&self, report: impl Fn() -> Vec<EngineReport> + Send + Sync + 'static) {
+        let _ = self.engines.set(Box::new(report));
+    }
+
+    /// Several engines; none if there is one.
+    pub fn engines(&self) -> Vec<EngineReport> {
+        self.engines.get().map_or_else(Vec::new, |report| report())
     }
 
     /// Adds a part to be watched.
@@ -260,7 +286,11 @@ impl Pipeline {
                 Err(_) => tracing::warn!(part = task.name, "did not end in 20 s; leaving it"),
             }
         }
-        self.writer().join().await.context("end the Magic Writer")
+        let writers = self.writers.lock().clone();
+        for writer in writers {
+            writer.join().await.context("end the Magic Writer")?;
+        }
+        Ok(())
     }
 
     /// Why the pipeline can do no more, if so.
@@ -295,7 +325,8 @@ impl Pipeline {
     /// # Errors
     /// If it is out of range.
     pub fn set_interval(&self, interval: Duration) -> Result<()> {
-        self.writer().set_interval(interval).context("set the interval")
+        let writers = self.writers.lock().clone();
+        writers.iter().try_for_each(|writer| writer.set_interval(interval)).context("set the interval")
     }
 
     /// For listeners: cancelled when the pipeline is.

@@ -1,6 +1,7 @@
 //! What the Latch Service asks when a reader wants the upstream's latest: where is the upstream's head, and which
 //! seq covers it here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,18 +15,23 @@ use tidelake_writer::WriterHandle;
 pub struct PipelineProbe {
     source: Arc<dyn Source>,
     buffer: Arc<dyn Buffer>,
-    writer: Mutex<Option<WriterHandle>>,
+    writers: Mutex<BTreeMap<usize, WriterHandle>>,
 }
 
 impl PipelineProbe {
     /// For one pipeline.
     pub fn new(source: Arc<dyn Source>, buffer: Arc<dyn Buffer>) -> PipelineProbe {
-        PipelineProbe { source, buffer, writer: Mutex::new(None) }
+        PipelineProbe { source, buffer, writers: Mutex::default() }
     }
 
     /// The writer to wake, once it runs (it needs an epoch from the latch, which needs this probe), or runs anew.
     pub fn wake(&self, writer: WriterHandle) {
-        *self.writer.lock() = Some(writer);
+        self.wake_at(0, writer);
+    }
+
+    /// The same of one of several engines.
+    pub fn wake_at(&self, engine: usize, writer: WriterHandle) {
+        self.writers.lock().insert(engine, writer);
     }
 
     /// The newest seq at or before a position, if everything up to it was read. One that is named in the upstream's words has no
@@ -93,7 +99,7 @@ impl FreshnessProbe for PipelineProbe {
         loop {
             read.mark_unchanged();
             if let Some(seq) = self.covering(position)? {
-                self.writer.lock().as_ref().inspect(|w| w.poke());
+                self.writers.lock().values().for_each(WriterHandle::poke);
                 return Ok(seq);
             }
             read.changed().await.map_err(|_| Error::Closed("the data buffer is closed".into()))?;

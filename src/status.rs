@@ -31,8 +31,28 @@ pub struct StatusReport {
     pub writer: WriterReport,
     /// The Data Buffer.
     pub buffer: BufferReport,
+    /// The engines of a writer that feeds several, or one at a latch of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineReport>,
     /// All tables.
     pub tables: Vec<TableReport>,
+}
+
+/// One of the engines that a writer feeds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// As it was given.
+    pub address: String,
+    /// `writing`, `waiting` or `refused`.
+    pub state: String,
+    /// Why it is not written to.
+    pub reason: String,
+    /// Newest that it has shown, as it said last.
+    pub published: u64,
+    /// Newest that it still has after a crash.
+    pub durable: u64,
+    /// The buffer keeps everything after this seq for it.
+    pub needs_after: u64,
 }
 
 /// The source.
@@ -144,6 +164,7 @@ pub fn gather(pipeline: &Pipeline) -> StatusReport {
         interval_ms: pipeline.writer().interval().as_millis() as u64,
         writer: writer_report(&writer),
         buffer: BufferReport { bytes, limit },
+        engines: pipeline.engines(),
         tables,
     }
 }
@@ -266,6 +287,14 @@ fn for_people(report: &StatusReport) -> String {
     }
     let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
     let _ = writeln!(out, "buffer    {:.1} of {:.0} MiB", mib(report.buffer.bytes), mib(report.buffer.limit));
+    for engine in &report.engines {
+        let EngineReport { address, state, reason, published, durable, needs_after } = engine;
+        let seqs = format!("published {published}, durable {durable}, kept for it after {needs_after}");
+        let _ = writeln!(out, "engine    {address} {state}, {seqs}");
+        if !reason.is_empty() {
+            let _ = writeln!(out, "          {reason}");
+        }
+    }
     let name = |t: &TableReport| format!("{}.{}", t.database, t.table);
     let width = report.tables.iter().map(|t| name(t).chars().count()).max().unwrap_or(0).max(5);
     let _ = writeln!(out, "\n{:width$}  {:8}  {:>12}", "table", "state", "rows");

@@ -47,6 +47,27 @@ pub struct EngineLoginArgs {
     pub engine_key: Option<PathBuf>,
 }
 
+/// Where the latch is, if it is a process of its own, and how a process comes in there.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LatchArgs {
+    /// The latch, if it is a process of its own (`tidelake latch`): HOST:PORT, or those of several latches at one etcd
+    /// [default: in the engine's process]
+    #[arg(long, env = "TIDELAKE_LATCH", value_name = "ADDR", value_delimiter = ',')]
+    pub latch: Vec<String>,
+    /// File with the token of a user of the latch; an engine's and a writer's needs the right "write" [default: as for the engine]
+    #[arg(long, env = "TIDELAKE_LATCH_TOKEN_FILE", value_name = "FILE")]
+    pub latch_token_file: Option<PathBuf>,
+    /// Certificates (PEM) that may have signed the latch's; the connection is then encrypted [default: as for the engine]
+    #[arg(long, env = "TIDELAKE_LATCH_CA", value_name = "FILE")]
+    pub latch_ca: Option<PathBuf>,
+    /// Our certificate chain (PEM), if the latch asks for one [default: as for the engine]
+    #[arg(long, env = "TIDELAKE_LATCH_CERT", value_name = "FILE")]
+    pub latch_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, env = "TIDELAKE_LATCH_KEY", value_name = "FILE")]
+    pub latch_key: Option<PathBuf>,
+}
+
 /// Certificates of a command's own connection.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClientTlsArgs {

@@ -10,10 +10,10 @@ use axum::routing::post;
 use axum::{Extension, Router};
 use serde::Serialize;
 use tidelake_access::Caller;
-use tidelake_api::Magic;
 use tidelake_api::errors::WireError;
 use tidelake_api::ipc::{ipc_schema, ipc_stream};
 use tidelake_api::wire::{Planned, decode, encode, to_hex};
+use tidelake_api::{HubSeat, Magic};
 use tidelake_core::{Error, Result};
 
 /// The content type of rows.
@@ -33,6 +33,34 @@ pub fn routes(magic: Arc<Magic>) -> Router {
     Router::new().route("/api/v1/magic/{call}", post(call)).with_state(magic)
 }
 
+/// The same for the calls of a latch in a process of its own.
+pub fn latch_routes(seat: HubSeat) -> Router {
+    Router::new().route("/api/v1/magic/{call}", post(latch_call)).with_state(seat)
+}
+
+async fn latch_call(
+    State(seat): State<HubSeat>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if !is_json(&headers) {
+        return no_json();
+    }
+    let answered = seat.call(&caller, &name, &body).await.map(json_answer);
+    answered.unwrap_or_else(|e| refused(&e))
+}
+
+/// A web page elsewhere can send no JSON without being asked whether it may.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"))
+}
+
+fn no_json() -> Response {
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the request as application/json\n").into_response()
+}
+
 /// `POST /api/v1/magic/{call}`
 async fn call(
     State(magic): State<Arc<Magic>>,
@@ -41,10 +69,8 @@ async fn call(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // A web page elsewhere can send no JSON without being asked whether it may.
-    let json = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-    if !json {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the request as application/json\n").into_response();
+    if !is_json(&headers) {
+        return no_json();
     }
     let answered = match name.as_str() {
         "plan" => plan(&magic, &caller, &body).await,

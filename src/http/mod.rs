@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
-pub use magic::routes as magic_routes;
+pub use magic::{latch_routes, routes as magic_routes};
 pub use metrics::{Handle, install as install_metrics};
 pub use tables::Tables;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
-use crate::access::args::{EngineLoginArgs, MysqlTlsArgs, TlsArgs};
+use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
 use crate::cli::{CompressionArg, EngineCommand, FreshnessArg, LogFormat, RunArgs, ServeArgs, parse_duration};
 
 /// What every process has.
@@ -70,6 +70,33 @@ pub struct EngineServeArgs {
     #[arg(long, env = "TIDELAKE_ENGINE_COMPRESSION", value_name = "lz4|zstd")]
     pub engine_compression: Option<CompressionArg>,
     /// How far back the past can be read (AS OF TIMESTAMP), by the upstream's commit times; 0s: not at all [default: 15m]
+    /// With --latch, the latch's own option of the name counts
+    #[arg(long, env = "TIDELAKE_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub retention: Option<Duration>,
+    /// Where the latch is.
+    #[command(flatten)]
+    pub latch: LatchArgs,
+    /// What every process has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of `tidelake latch`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LatchServeArgs {
+    /// Where the latch keeps what it must not forget; created if missing. Not needed with --latch-backend
+    #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep it in etcd instead: `etcd://HOST:PORT[,HOST:PORT...][/PREFIX]`. Several latches may then run, of which one leads
+    #[arg(long, env = "TIDELAKE_LATCH_BACKEND", value_name = "URL")]
+    pub latch_backend: Option<String>,
+    /// Listener for engines, writer and readers; port 0 picks a free one [default: 127.0.0.1:8817]
+    #[arg(long, env = "TIDELAKE_LATCH_LISTEN", value_name = "ADDR")]
+    pub latch_listen: Option<SocketAddr>,
+    /// How long readers wait for an engine that lacks what another one has, before it is left out until it has caught up [default: 5s]
+    #[arg(long, env = "TIDELAKE_ENGINE_PATIENCE", value_name = "DURATION", value_parser = parse_duration)]
+    pub engine_patience: Option<Duration>,
+    /// How far back the past can be read (AS OF TIMESTAMP), by the upstream's commit times; 0s: not at all [default: 15m]
     #[arg(long, env = "TIDELAKE_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
     pub retention: Option<Duration>,
     /// What every process has.
@@ -80,9 +107,12 @@ pub struct EngineServeArgs {
 /// Options of `tidelake writer`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WriterArgs {
-    /// The engine's Magic API, HOST:PORT
-    #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR")]
-    pub engine: Option<String>,
+    /// The engine's Magic API, HOST:PORT; with --latch, each of the engines that have all tables
+    #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Where the latch is.
+    #[command(flatten)]
+    pub latch: LatchArgs,
     /// How to come in there.
     #[command(flatten)]
     pub engine_login: EngineLoginArgs,
@@ -131,8 +161,8 @@ pub struct WriterArgs {
 }
 
 impl WriterArgs {
-    /// The same as options of `tidelake run`, without those that are the engine's or a reader's; and the engine.
-    pub fn split(self) -> (RunArgs, Option<String>, EngineLoginArgs) {
+    /// The same as options of `tidelake run`, without those that are the engine's or a reader's; the engines and the latch.
+    pub fn split(self) -> (RunArgs, EnginesArgs) {
         let common = self.common;
         let serve = ServeArgs {
             data_dir: self.data_dir,
@@ -160,16 +190,31 @@ impl WriterArgs {
             server_id: self.server_id,
             serve,
         };
-        (run, self.engine, self.engine_login)
+        (run, EnginesArgs { engine: self.engine, login: self.engine_login, latch: self.latch })
     }
+}
+
+/// Where engines and latch are, and how to come in.
+#[derive(Clone, Debug, Default)]
+pub struct EnginesArgs {
+    /// `--engine`.
+    pub engine: Vec<String>,
+    /// How to come in there.
+    pub login: EngineLoginArgs,
+    /// Where the latch is.
+    pub latch: LatchArgs,
 }
 
 /// Options of `tidelake query`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct QueryArgs {
-    /// The engine's Magic API, HOST:PORT: of `tidelake engine`, or the Flight listener of `tidelake run`
-    #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR")]
-    pub engine: Option<String>,
+    /// The engine's Magic API, HOST:PORT: of `tidelake engine`, or the Flight listener of `tidelake run`; with --latch, of each engine
+    /// that may be read
+    #[arg(long, env = "TIDELAKE_ENGINE", value_name = "ADDR", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Where the latch is.
+    #[command(flatten)]
+    pub latch: LatchArgs,
     /// How to come in there.
     #[command(flatten)]
     pub engine_login: EngineLoginArgs,

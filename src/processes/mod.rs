@@ -1,26 +1,31 @@
-//! The parts of Tidelake as processes of their own: `tidelake engine`, `tidelake writer`, `tidelake query`.
+//! The parts of Tidelake as processes of their own: `tidelake engine`, `tidelake writer`, `tidelake query`, `tidelake latch`.
 //!
 //! The engine's process has engine and latch, and serves the Magic API to one writer and any number of readers. The writer's has source,
-//! Data Buffer and Magic Writer. A query process has SQL sessions and nothing that lasts.
+//! Data Buffer and Magic Writer. A query process has SQL sessions and nothing that lasts. With `--latch` the latch is a process of its own, and the
+//! writer feeds any number of engines, which readers see at one moment.
 //!
-//! Rooms: `args` and `settings` what is said on the command line and in the file; `engine`, `writer`, `query` one process each; `lineage` whose
-//! seqs a writer's buffer counts; `upstream_probe` what the latch asks the writer; `health` HTTP of processes without a source.
+//! Rooms: `args` and `settings` what is said on the command line and in the file; `engine`, `writer`, `query`, `latch` one process each, and `fed` the
+//! writer of several engines; `lineage` whose seqs a writer's buffer counts; `upstream_probe` what the latch asks the writer; `health` HTTP of
+//! processes without a source.
 
 pub mod args;
 pub mod engine;
+pub mod latch;
 pub mod query;
 pub mod writer;
 
+mod fed;
 mod health;
 mod lineage;
 mod settings;
 mod upstream_probe;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tidelake_api::{Connection, Login};
+use tidelake_api::{Connection, LatchLine, Login};
 use tidelake_core::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +35,10 @@ use settings::EnginePlace;
 
 /// How long to wait before an engine that cannot be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a writer without a buffer cannot go on where an engine is.
+const NO_PLACE: &str = "there is only the beginning of a copy, and nobody knows where the upstream was then: go on with the data \
+                        directory of the writer that began it, or begin anew with empty data directories of writer and engine";
 
 /// True for what may be different when it is tried again, also because the engine's process restarted.
 fn may_come_back(error: &Error) -> bool {
@@ -78,6 +87,11 @@ fn connect(engine: &EnginePlace) -> Result<Connection> {
         (false, false) => format!("http://{address}"),
     };
     Ok(Connection::open_as(&url, &read_login(login)?)?)
+}
+
+/// The way to the latches, of which one leads.
+fn latch_line(latches: &[EnginePlace]) -> Result<Arc<LatchLine>> {
+    Ok(LatchLine::of(latches.iter().map(connect).collect::<Result<_>>()?)?)
 }
 
 fn read_login(login: &EngineLoginArgs) -> Result<Login> {

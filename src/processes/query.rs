@@ -1,22 +1,22 @@
-//! `tidelake query`: SQL over an engine in another process. It keeps nothing, so any number of them may run.
+//! `tidelake query`: SQL over an engine in another process, or over several at one latch. It keeps nothing, so any number of them may run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use async_trait::async_trait;
-use tidelake_api::{Connection, FlightStore, RemoteLatch, about};
+use tidelake_api::{Connection, FleetStore, FlightStore, LatchLine, RemoteLatch, about};
 use tidelake_calc::flight::FlightServer;
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
 use tidelake_calc::wire::WireServer;
-use tidelake_core::ports::StoreEngine;
+use tidelake_core::ports::{Latch, StoreEngine};
 use tokio_util::sync::CancellationToken;
 
 use super::args::QueryArgs;
 use super::health::{self, Health};
-use super::settings::{self, QuerySettings};
-use super::{AGAIN, connect, until_answered};
+use super::settings::{self, Places, QuerySettings};
+use super::{AGAIN, connect, latch_line, until_answered};
 use crate::cli::FreshnessArg;
 use crate::listeners::{Addresses, write_ports};
 use crate::run::runtime;
@@ -37,20 +37,19 @@ pub fn query(args: QueryArgs) -> Result<()> {
 }
 
 struct Served {
-    engine: String,
-    connection: Connection,
-    store: Arc<FlightStore>,
+    engines: String,
+    /// To whoever has the latch.
+    line: Arc<LatchLine>,
+    store: Arc<dyn StoreEngine>,
 }
 
 async fn serve(settings: QuerySettings) -> Result<()> {
     let cancel = CancellationToken::new();
     shutdown::on_signals(cancel.clone())?;
-    let connection = connect(&settings.engine)?;
-    let what = "the engine cannot be reached";
-    let store = until_answered(what, &cancel, || FlightStore::over(connection.clone())).await?;
-    let Some(store) = store.map(Arc::new) else { return Ok(()) };
-    let Some(upstream) = learn(&connection, &cancel).await? else { return Ok(()) };
-    let sql: Arc<dyn SqlService> = SqlEngine::new(sql_options(&settings, &upstream, store.clone(), &connection)?)?;
+    let Some((store, line)) = reach(&settings.places, &cancel).await? else { return Ok(()) };
+    let Some(upstream) = learn(&line, &cancel).await? else { return Ok(()) };
+    let latch: Arc<dyn Latch> = Arc::new(RemoteLatch::at(line.clone()));
+    let sql: Arc<dyn SqlService> = SqlEngine::new(sql_options(&settings, &upstream, store.clone(), latch)?)?;
     let access = &settings.access;
     access.reload_on_hangup(cancel.clone())?;
     let wire = WireServer::bind(settings.mysql_listen, sql.clone(), access.wire_options(), cancel.child_token())
@@ -58,7 +57,8 @@ async fn serve(settings: QuerySettings) -> Result<()> {
         .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
     let door = access.grpc("--flight-listen", settings.flight_listen).await?;
     let flight = FlightServer::start(door, access.guard.clone(), sql, None, cancel.child_token())?;
-    let served = Arc::new(Served { engine: settings.engine.address.clone(), connection, store });
+    let engines: Vec<&str> = settings.places.engines.iter().map(|place| place.address.as_str()).collect();
+    let served = Arc::new(Served { engines: engines.join(", "), line, store });
     let routes = health::routes(served, http::install_metrics()?);
     let (http, _) = http::serve(access, settings.common.http_listen, routes, cancel.child_token()).await?;
     let addresses = Addresses::new(access, wire.local_addr(), flight.local_addr(), http);
@@ -75,18 +75,35 @@ async fn serve(settings: QuerySettings) -> Result<()> {
     }
 }
 
-/// What the writer told the engine of the upstream; waits until it did.
-async fn learn(connection: &Connection, cancel: &CancellationToken) -> Result<Option<Upstream>> {
+/// The engine and its latch, or the engines and theirs; `None` if cancelled before.
+async fn reach(places: &Places, cancel: &CancellationToken) -> Result<Option<(Arc<dyn StoreEngine>, Arc<LatchLine>)>> {
+    let connections: Vec<Connection> = places.engines.iter().map(connect).collect::<Result<_>>()?;
+    if !places.latches.is_empty() {
+        let line = latch_line(&places.latches)?;
+        let fleet: Arc<dyn StoreEngine> = FleetStore::new(&connections, line.clone())?;
+        return Ok(Some((fleet, line)));
+    }
+    let connection = connections.into_iter().next().context("no engine is named")?;
+    let what = "the engine cannot be reached";
+    let Some(store) = until_answered(what, cancel, || FlightStore::over(connection.clone())).await? else {
+        return Ok(None);
+    };
+    Ok(Some((Arc::new(store), LatchLine::to(connection))))
+}
+
+/// What the writer told the latch of the upstream; waits until it did.
+async fn learn(line: &LatchLine, cancel: &CancellationToken) -> Result<Option<Upstream>> {
     let mut said = false;
     loop {
-        let Some(known) = until_answered("the engine cannot be reached", cancel, || about(connection)).await? else {
+        let ask = || async { about(&line.leading()).await };
+        let Some(known) = until_answered("nobody says what the upstream is", cancel, ask).await? else {
             return Ok(None);
         };
         if let Some(upstream) = known.upstream {
             return Ok(Some(serde_json::from_value(upstream).context("read what the engine knows of the upstream")?));
         }
         if !said {
-            tracing::warn!("no writer has told the engine yet which upstream it follows: waiting for that");
+            tracing::warn!("no writer has told yet which upstream it follows: waiting for that");
         }
         said = true;
         tokio::select! {
@@ -99,10 +116,9 @@ async fn learn(connection: &Connection, cancel: &CancellationToken) -> Result<Op
 fn sql_options(
     settings: &QuerySettings,
     upstream: &Upstream,
-    store: Arc<FlightStore>,
-    connection: &Connection,
+    store: Arc<dyn StoreEngine>,
+    latch: Arc<dyn Latch>,
 ) -> Result<SqlOptions> {
-    let latch = Arc::new(RemoteLatch::over(connection.clone()));
     Ok(SqlOptions {
         server_version: upstream.replica_version(),
         zones: Upstream::zones(Some(upstream), settings.time_zone.as_deref())?,
@@ -122,16 +138,16 @@ impl Health for Served {
     }
 
     async fn not_ready(&self) -> Option<String> {
-        match about(&self.connection).await {
+        match about(&self.line.leading()).await {
             Ok(about) => about.waiting,
-            Err(error) => Some(format!("the engine at {} does not answer: {error}", self.engine)),
+            Err(error) => Some(format!("the latch (of {}) does not answer: {error}", self.engines)),
         }
     }
 
     async fn status(&self) -> serde_json::Value {
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "engine": self.engine,
+            "engine": self.engines,
             "seq": { "published": self.store.published_seq() },
             "waiting": self.not_ready().await,
         })

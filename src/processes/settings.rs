@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use tidelake_engine::{Compression, ObjectPlace};
 
-use super::args::{CommonArgs, EngineServeArgs, QueryArgs, WriterArgs};
-use crate::access::args::{EngineLoginArgs, MysqlTlsArgs};
+use super::args::{CommonArgs, EngineServeArgs, EnginesArgs, LatchServeArgs, QueryArgs, WriterArgs};
+use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs};
 use crate::access::{Access, AccessConfig};
 use crate::cli::{FreshnessArg, LogFormat};
 use crate::config::{FileConfig, Settings, duration, read_file, size};
@@ -36,8 +36,18 @@ pub struct EnginePlace {
     pub login: EngineLoginArgs,
 }
 
+/// Engines and, if it is a process of its own, their latch.
+pub struct Places {
+    /// At least one; several only with a latch.
+    pub engines: Vec<EnginePlace>,
+    /// The latches, of which one leads; empty: the latch is in the engine's process.
+    pub latches: Vec<EnginePlace>,
+}
+
 /// Settings of the engine's process.
 pub struct EngineSettings {
+    /// The latches, of which one leads; empty: in this process.
+    pub latches: Vec<EnginePlace>,
     /// Where the engine keeps its data.
     pub data_dir: PathBuf,
     /// Magic API listener.
@@ -58,10 +68,34 @@ pub struct EngineSettings {
     pub common: Common,
 }
 
+/// Where a latch keeps what it must not forget.
+pub enum LatchBackend {
+    /// A data directory.
+    Dir(PathBuf),
+    /// `etcd://...`
+    Etcd(String),
+}
+
+/// Settings of the latch's process.
+pub struct LatchSettings {
+    /// Where it keeps what it must not forget.
+    pub backend: LatchBackend,
+    /// Listener for engines, writer and readers.
+    pub latch_listen: SocketAddr,
+    /// Who may connect.
+    pub access: Arc<Access>,
+    /// How long readers wait for an engine that lacks what another has.
+    pub engine_patience: Duration,
+    /// How far back the past can be read.
+    pub retention: Duration,
+    /// What every process has.
+    pub common: Common,
+}
+
 /// Settings of a query process.
 pub struct QuerySettings {
-    /// The engine's Magic API.
-    pub engine: EnginePlace,
+    /// Engines and latch.
+    pub places: Places,
     /// MySQL protocol listener.
     pub mysql_listen: SocketAddr,
     /// Flight SQL listener.
@@ -105,13 +139,15 @@ fn common(args: CommonArgs, file: &FileConfig) -> Common {
 pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
     let file = read_file(args.common.config.as_deref())?;
     let common = common(args.common, &file);
-    let Some(data_dir) = args.data_dir.or(file.data_dir) else {
+    let Some(data_dir) = args.data_dir.or(file.data_dir.clone()) else {
         bail!("no data directory given: add --data-dir DIR (it is created if missing)");
     };
     let magic_listen = args.magic_listen.or(file.magic_listen).unwrap_or(local(8816));
     let listeners = [("--magic-listen", magic_listen), ("--http-listen", common.http_listen)];
     let access = common.access.clone().open(&listeners)?;
+    let latches = latches(args.latch, &EngineLoginArgs::default(), &file);
     Ok(EngineSettings {
+        latches,
         data_dir,
         magic_listen,
         access,
@@ -128,15 +164,45 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
     })
 }
 
-/// Settings of a writer, as those of `tidelake run`; and the engine.
+/// Settings of the latch's process.
 ///
 /// # Errors
 /// As for [`of_engine`].
-pub fn of_writer(args: WriterArgs) -> Result<(Settings, EnginePlace)> {
+pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
     let file = read_file(args.common.config.as_deref())?;
-    let (run, engine, login) = args.split();
-    let engine = some_engine(engine, login, &file)?;
-    Ok((Settings::from_run(run)?, engine))
+    let common = common(args.common, &file);
+    let backend = match (args.latch_backend.or(file.latch_backend), args.data_dir.or(file.data_dir)) {
+        (Some(url), _) => LatchBackend::Etcd(url),
+        (None, Some(dir)) => LatchBackend::Dir(dir),
+        (None, None) => bail!(
+            "nowhere to keep what a latch must not forget: add --data-dir DIR (it is created if missing) or --latch-backend \
+             etcd://HOST:PORT"
+        ),
+    };
+    let latch_listen = args.latch_listen.or(file.latch_listen).unwrap_or(local(8817));
+    let listeners = [("--latch-listen", latch_listen), ("--http-listen", common.http_listen)];
+    let access = common.access.clone().open(&listeners)?;
+    let patience =
+        duration("engine-patience", args.engine_patience, file.engine_patience.as_deref(), Duration::from_secs(5))?;
+    Ok(LatchSettings {
+        backend,
+        latch_listen,
+        access,
+        engine_patience: patience,
+        retention: duration("retention", args.retention, file.retention.as_deref(), Duration::from_secs(15 * 60))?,
+        common,
+    })
+}
+
+/// Settings of a writer, as those of `tidelake run`; engines and latch.
+///
+/// # Errors
+/// As for [`of_engine`].
+pub fn of_writer(args: WriterArgs) -> Result<(Settings, Places)> {
+    let file = read_file(args.common.config.as_deref())?;
+    let (run, engines) = args.split();
+    let places = places(engines, &file)?;
+    Ok((Settings::from_run(run)?, places))
 }
 
 /// Settings of a query process.
@@ -153,7 +219,7 @@ pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
         [("--mysql-listen", mysql_listen), ("--flight-listen", flight_listen), ("--http-listen", common.http_listen)];
     let access = config.open(&listeners)?;
     Ok(QuerySettings {
-        engine: some_engine(args.engine, args.engine_login, &file)?,
+        places: places(EnginesArgs { engine: args.engine, login: args.engine_login, latch: args.latch }, &file)?,
         mysql_listen,
         flight_listen,
         access,
@@ -164,8 +230,34 @@ pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
     })
 }
 
-fn some_engine(engine: Option<String>, login: EngineLoginArgs, file: &FileConfig) -> Result<EnginePlace> {
-    let address = engine.or_else(|| file.engine.clone());
-    let missing = "no engine given: add --engine HOST:PORT, where `tidelake engine` listens (--magic-listen)";
-    Ok(EnginePlace { address: address.context(missing)?, login: file.engine_login(login) })
+fn places(args: EnginesArgs, file: &FileConfig) -> Result<Places> {
+    let EnginesArgs { engine, login, latch } = args;
+    let login = file.engine_login(login);
+    let named = || file.engine.iter().flat_map(|all| all.split(',')).map(|one| one.trim().to_owned()).collect();
+    let engines: Vec<String> = if engine.is_empty() { named() } else { engine };
+    let latches = latches(latch, &login, file);
+    if engines.is_empty() {
+        bail!("no engine given: add --engine HOST:PORT, where `tidelake engine` listens (--magic-listen)");
+    }
+    if engines.len() > 1 && latches.is_empty() {
+        bail!("several engines need a latch of their own: add --latch HOST:PORT, where `tidelake latch` listens");
+    }
+    if let Some(twice) = engines.iter().enumerate().find_map(|(at, e)| engines.get(..at)?.contains(e).then_some(e)) {
+        bail!("the engine {twice} is given twice");
+    }
+    let place = |address| EnginePlace { address, login: login.clone() };
+    Ok(Places { engines: engines.into_iter().map(place).collect(), latches })
+}
+
+/// The latches; what is not said of how to come in there is as for the engine.
+fn latches(given: LatchArgs, engine: &EngineLoginArgs, file: &FileConfig) -> Vec<EnginePlace> {
+    let LatchArgs { latch, latch_token_file, latch_ca, latch_cert, latch_key } = file.latch(given);
+    let own = latch_cert.is_some() || latch_key.is_some();
+    let login = EngineLoginArgs {
+        engine_token_file: latch_token_file.or_else(|| engine.engine_token_file.clone()),
+        engine_ca: latch_ca.or_else(|| engine.engine_ca.clone()),
+        engine_cert: latch_cert.or_else(|| engine.engine_cert.clone().filter(|_| !own)),
+        engine_key: latch_key.or_else(|| engine.engine_key.clone().filter(|_| !own)),
+    };
+    latch.into_iter().map(|address| EnginePlace { address, login: login.clone() }).collect()
 }

@@ -1,12 +1,13 @@
 //! What the latch of an engine's process asks of the upstream: the writer, wherever it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidelake_api::Desk;
 use tidelake_api::wire::Question;
 use tidelake_core::moment::{believed, now_us};
-use tidelake_core::ports::StoreEngine;
+use tidelake_core::ports::{Source, StoreEngine};
 use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName};
 use tidelake_latch::FreshnessProbe;
 
@@ -87,5 +88,27 @@ pub async fn answer(probe: Arc<PipelineProbe>, question: Question) -> Result<Opt
         Question::SeqOf(position) => probe.seq_of(&position).await.map(Some),
         Question::SeqAtTime(us) => probe.seq_read_at(&Moment::Time(us)).await,
         Question::SeqAtPosition(position) => probe.seq_read_at(&Moment::Position(position)).await,
+    }
+}
+
+/// How long to wait before an upstream that does not tell its head is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The seq that has everything upstream has committed now: more than any writer before can have read.
+///
+/// # Errors
+/// What is no passing trouble of the upstream.
+pub async fn seq_of_head(source: &dyn Source, probe: &PipelineProbe) -> Result<CommitSeq> {
+    loop {
+        match source.head().await {
+            Ok(head) => {
+                let seq = probe.seq_of(&head).await?;
+                if source.still_follows(&head) {
+                    return Ok(seq);
+                }
+            }
+            Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
+            Err(error) => return Err(error),
+        }
     }
 }

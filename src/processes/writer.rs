@@ -12,7 +12,6 @@ use tidelake_api::{Connection, FlightStore, RemoteLatch, WriterLine, new_name};
 use tidelake_binlog::service::UpstreamServer;
 use tidelake_core::ports::{Buffer, Source, StoreEngine};
 use tidelake_core::{CommitSeq, Error};
-use tidelake_latch::FreshnessProbe;
 use tidelake_writer::{MagicWriter, WriterHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -33,17 +32,19 @@ use crate::{doctor, http, logging, progress, shutdown};
 
 /// How long the Magic Writer of an ended turn has to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long to wait before an upstream that does not tell its head is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// `tidelake writer`.
 ///
 /// # Errors
 /// A wrong option, a wrong upstream setting, a failed part, another writer that has taken over.
 pub fn writer(args: WriterArgs) -> Result<()> {
-    let (settings, engine) = settings::of_writer(args)?;
+    let (settings, places) = settings::of_writer(args)?;
     logging::init(settings.log_format, &settings.log)?;
-    runtime()?.block_on(serve(settings, &engine))
+    if !places.latches.is_empty() {
+        return runtime()?.block_on(super::fed::serve(settings, &places));
+    }
+    let engine = places.engines.first().context("no engine is named")?;
+    runtime()?.block_on(serve(settings, engine))
 }
 
 async fn serve(settings: Settings, engine: &EnginePlace) -> Result<()> {
@@ -140,6 +141,7 @@ async fn take_over(
     let lineage = match known {
         Some(known) => known,
         None => {
+            anyhow::ensure!(now.durable.seq == CommitSeq::ZERO || now.durable.position.is_known(), super::NO_PLACE);
             let begun = Lineage { name, begin: now.durable, caught_up: false };
             begun.keep(dir)?;
             begun
@@ -224,29 +226,13 @@ impl Work {
         let ready = caught_up.then(|| *self.buffer.head().borrow());
         line.tell(copies, self.upstream.clone(), ready).await?;
         if ready.is_none() {
-            let ready = self.seq_of_head().await?;
+            let ready = upstream_probe::seq_of_head(&*self.source, &self.probe).await?;
             let lineage = Lineage { caught_up: true, ..self.lineage.lock().clone() };
             lineage.keep(&self.dir).map_err(|e| Error::Internal(format!("{e:#}")))?;
             *self.lineage.lock() = lineage;
             line.tell(copies, self.upstream.clone(), Some(ready)).await?;
         }
         std::future::pending().await
-    }
-
-    /// The seq that has everything upstream has committed now: more than any writer before can have read.
-    async fn seq_of_head(&self) -> Result<CommitSeq, Error> {
-        loop {
-            match self.source.head().await {
-                Ok(head) => {
-                    let seq = self.probe.seq_of(&head).await?;
-                    if self.source.still_follows(&head) {
-                        return Ok(seq);
-                    }
-                }
-                Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

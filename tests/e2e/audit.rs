@@ -36,9 +36,14 @@ impl Auditor {
 
     /// The same, where no answer with one of these texts in it is no wrong answer either.
     pub fn start_despite(address: Address, refusals: &'static [&'static str]) -> Auditor {
+        Auditor::start_over(vec![address], refusals)
+    }
+
+    /// The same of several servers in turns: what one has shown, the next must show too.
+    pub fn start_over(addresses: Vec<Address>, refusals: &'static [&'static str]) -> Auditor {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        Auditor { stop, thread: std::thread::spawn(move || read_until(&told, &address, refusals)) }
+        Auditor { stop, thread: std::thread::spawn(move || read_until(&told, &addresses, refusals)) }
     }
 
     /// Panics with the first wrong answer; returns how many right ones there were.
@@ -56,9 +61,11 @@ impl Auditor {
     }
 }
 
-fn read_until(stop: &AtomicBool, address: &Address, refusals: &[&str]) -> Result<Seen, String> {
+fn read_until(stop: &AtomicBool, addresses: &[Address], refusals: &[&str]) -> Result<Seen, String> {
     let (mut seen, mut ticks) = (Seen::default(), 0);
+    let mut turns = addresses.iter().cycle();
     while !stop.load(Ordering::Relaxed) {
+        let address = turns.next().expect("an address");
         let Some(ports) = address.get() else {
             std::thread::sleep(Duration::from_millis(5));
             continue;

@@ -27,14 +27,14 @@ const NOT_YET: &[&str] = &["ERROR 1049", "ERROR 1146", "still being copied"];
 /// A blocked reader has its error by then: its own patience, and that with a silent peer.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-fn seeds() -> Range<u64> {
+pub fn seeds() -> Range<u64> {
     let text = std::env::var("TIDELAKE_CHAOS_SEEDS").unwrap_or_else(|_| "1..2".to_owned());
     let parse = |text: &str| text.parse().expect("TIDELAKE_CHAOS_SEEDS is FIRST..END");
     let (first, end) = text.split_once("..").expect("TIDELAKE_CHAOS_SEEDS is FIRST..END");
     parse(first)..parse(end)
 }
 
-fn time() -> Duration {
+pub fn time() -> Duration {
     let text = std::env::var("TIDELAKE_CHAOS_SECONDS").unwrap_or_else(|_| "25".to_owned());
     Duration::from_secs(text.parse().expect("TIDELAKE_CHAOS_SECONDS is a number"))
 }
@@ -182,28 +182,28 @@ impl Chaos {
     }
 }
 
-const MARK: &str = "CREATE DATABASE chaos; CREATE TABLE chaos.mark (id INT PRIMARY KEY, n BIGINT); \
+pub const MARK: &str = "CREATE DATABASE chaos; CREATE TABLE chaos.mark (id INT PRIMARY KEY, n BIGINT); \
                     INSERT INTO chaos.mark VALUES (1, 0);";
 
 /// Commits a number and reads it back, again and again.
-struct Latest {
+pub struct Latest {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64, String>>,
 }
 
 impl Latest {
-    fn start(upstream: SqlClient, front: Address) -> Latest {
+    pub fn start(upstream: SqlClient, front: Address) -> Latest {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         Latest { stop, thread: std::thread::spawn(move || read_back(&told, &upstream, &front)) }
     }
 
-    fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }
 
     /// How many times it was read.
-    fn finish(self) -> u64 {
+    pub fn finish(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("no panic").unwrap_or_else(|wrong| panic!("{wrong}"))
     }

@@ -22,6 +22,8 @@ mod differential;
 mod engine;
 mod failover;
 mod files;
+mod fleet;
+mod fleet_chaos;
 mod freshness;
 mod histories;
 mod interval;

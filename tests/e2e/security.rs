@@ -348,6 +348,58 @@ fn processes_show_certificates_and_tokens_to_each_other() {
     }
 }
 
+/// A latch of its own lets in who has a certificate and a token, and takes reports from those who may write.
+#[test]
+fn a_latch_asks_who_is_there() {
+    let (upstream, config) = (upstream(), Config::new());
+    let (file, ca) = (config.file("tidelake.toml"), cert("ca.pem"));
+    let mutual: Vec<String> = ["--config", path(&file), "--tls-client-ca", path(&ca)].map(str::to_owned).to_vec();
+    let (filler, chief) = (config.file("filler.token"), config.file("chief.token"));
+    let to_latch = |token: &Path| -> Vec<String> {
+        let options = comes_with(token, Some("client")).into_iter();
+        options.map(|option| option.replace("--engine-", "--latch-")).collect()
+    };
+    let mut latch = part(&["latch"], &mutual, &["--latch-listen", "--http-listen"]);
+    latch.keep_data();
+    latch.restart();
+    let (at, source) = (format!("localhost:{}", latch.ports().latch), upstream.source_url());
+    let engine = |token: &Path| {
+        let listeners = ["--magic-listen", "--http-listen"];
+        let mut engine = part(&["engine", "--latch", &at], &[mutual.clone(), to_latch(token)].concat(), &listeners);
+        engine.keep_data();
+        engine.restart();
+        engine
+    };
+    let (engine, reads) = (engine(&filler), engine(&chief));
+    wait_for("the complaint", SHORT, || reads.printed().contains("needs the right \"write\"").then_some(()));
+    let address = format!("localhost:{}", engine.ports().magic);
+    // What is not said of the latch is as for the engine.
+    let write = ["writer", "--latch", &at, "--engine", &address, "--source", &source, "--interval", "20ms"];
+    let mut writer = part(&write, &comes_with(&filler, Some("client")), &["--http-listen"]);
+    writer.keep_data();
+    writer.restart();
+    let listeners = ["--mysql-listen", "--http-listen", "--flight-listen"];
+    let read = ["query", "--latch", &at, "--engine", &address];
+    let mut query = part(&read, &comes_with(&chief, Some("client")), &listeners);
+    query.restart();
+    wait_for("the copy", MINUTE, || query.try_latest("SELECT * FROM hr.pay").ok().filter(|rows| rows == b"1\t100\n"));
+    assert_same_contents(&upstream, &query);
+    let mut narrow = part(&read, &comes_with(&config.file("bi.token"), Some("client")), &listeners);
+    narrow.restart();
+    let count = narrow.client().try_batch_text("SELECT COUNT(*) FROM shop.items");
+    assert_eq!(count.as_deref(), Ok(&b"2\n"[..]));
+    assert!(narrow.client().try_batch_text("SELECT * FROM hr.pay").is_err());
+    let wrong = config.file("wrong.token");
+    std::fs::write(&wrong, "nobodys-token-0123456789").expect("write");
+    let mut nobody = part(&read, &comes_with(&wrong, Some("client")), &listeners);
+    nobody.spawn();
+    assert!(!nobody.wait_end().success());
+    assert!(nobody.printed().contains("access denied"), "{}", nobody.printed());
+    for process in [&latch, &engine, &reads, &writer, &query, &nobody] {
+        assert_no_secrets("a log", &process.printed());
+    }
+}
+
 /// What the ADBC driver of Flight SQL does, as its users write it.
 const ADBC: &str = r#"
 import sys

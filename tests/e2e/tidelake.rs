@@ -21,6 +21,8 @@ pub struct Ports {
     pub flight: u16,
     /// Of `tidelake engine`.
     pub magic: u16,
+    /// Of `tidelake latch`.
+    pub latch: u16,
 }
 
 /// Where the process listens now; `None` while it is down. Ports change at every start.
@@ -89,6 +91,11 @@ impl Tidelake {
     pub fn keep_data(&mut self) {
         let data = self.data_dir().display().to_string();
         self.args.extend(["--data-dir".to_owned(), data]);
+    }
+
+    /// More options.
+    pub fn add_options(&mut self, options: &[&str]) {
+        self.args.extend(options.iter().map(|option| (*option).to_owned()));
     }
 
     /// Gives another value to an option that is set already.

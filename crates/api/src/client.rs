@@ -25,12 +25,14 @@ use crate::server::{ACTIONS, MAX_ROWS};
 use crate::wire::{decode_answer, encode};
 
 /// How long a call that moves no rows may take before the server counts as gone.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a silent peer is asked whether it is still there ...
 pub(crate) const PING: Duration = Duration::from_secs(5);
 /// ... and how long it may take to say so: one that is frozen or cut off counts as gone then.
 pub(crate) const PONG: Duration = Duration::from_secs(20);
 
+/// Most bytes of a frame to us.
+const FRAME: u32 = 1 << 20;
 /// Bytes of rows on their way to us, per stream.
 const STREAM_WINDOW: u32 = 8 << 20;
 
@@ -78,7 +80,9 @@ impl Connection {
             .keep_alive_timeout(PONG)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(2 * STREAM_WINDOW);
+            .initial_connection_window_size(2 * STREAM_WINDOW)
+            // A batch in a few frames instead of one for each 16 KiB.
+            .max_frame_size(FRAME);
         let endpoint = login.encrypt(endpoint)?;
         let with_token = login.header()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("magic-api").enable_all().build();
@@ -93,7 +97,7 @@ impl Connection {
     }
 
     /// What is held over it.
-    pub(crate) fn leases(&self) -> &HeldLeases {
+    pub(crate) fn leases(&self) -> &Arc<HeldLeases> {
         &self.leases
     }
 
@@ -112,10 +116,19 @@ impl Connection {
 
     /// A call from where nothing can be awaited.
     pub(crate) fn call_now<A: Serialize, B: DeserializeOwned>(&self, name: &str, ask: A) -> Result<B> {
+        self.call_now_within(name, ask, PATIENCE)
+    }
+
+    /// The same with another patience.
+    pub(crate) fn call_now_within<A, B>(&self, name: &str, ask: A, patience: Duration) -> Result<B>
+    where
+        A: Serialize,
+        B: DeserializeOwned,
+    {
         let (done, answer) = mpsc::channel();
         let (action, client) = (action(name, ask)?, self.client.clone());
         self.spawn(async move {
-            let _ = done.send(answered(client, action, PATIENCE).await);
+            let _ = done.send(answered(client, action, patience).await);
         });
         let ended = |_| Error::Closed("the connection's threads have ended".into());
         decode_answer(&waited(|| answer.recv()).map_err(ended)??)
@@ -176,7 +189,7 @@ impl Connection {
 }
 
 /// Waits where nothing can be awaited: a thread of the caller's runtime lets others do its work meanwhile.
-fn waited<T>(wait: impl FnOnce() -> T) -> T {
+pub(crate) fn waited<T>(wait: impl FnOnce() -> T) -> T {
     let in_pool = Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
     if in_pool { tokio::task::block_in_place(wait) } else { wait() }
 }

@@ -5,7 +5,6 @@
 //! of another buffer only if that one begins where the engine is durable ([`BeginWriter::anew`]). From then on the one before is
 //! refused for good, also after restarts: it is kept in `writer.json`.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,12 +14,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidelake_core::{CommitSeq, Error, Result};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
+use crate::questions::Questions;
 use crate::wire::{About, Answer, Asked, BeginWriter, Question, Tell};
-
-/// Most questions that wait for an answer.
-const MAX_WAITING: usize = 10_000;
 
 /// What survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +32,7 @@ struct Kept {
 
 /// What the running writer told.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Told {
+pub(crate) struct Told {
     /// Of the writer that has begun.
     epoch: Option<u64>,
     copies: bool,
@@ -43,25 +40,12 @@ struct Told {
     ready: Option<CommitSeq>,
 }
 
-struct Waiting {
-    question: Question,
-    answer: oneshot::Sender<Result<Option<CommitSeq>>>,
-}
-
-#[derive(Default)]
-struct Questions {
-    waiting: HashMap<u64, Waiting>,
-    next: u64,
-    /// Where the writer listens.
-    listener: Option<mpsc::UnboundedSender<Asked>>,
-}
-
 /// The desk of one engine.
 pub struct Desk {
     dir: PathBuf,
     kept: Mutex<Kept>,
     told: watch::Sender<Told>,
-    questions: Mutex<Questions>,
+    questions: Questions,
 }
 
 impl Desk {
@@ -83,7 +67,7 @@ impl Desk {
             dir: dir.to_owned(),
             kept: Mutex::new(kept),
             told: watch::Sender::new(Told { ready, ..Told::default() }),
-            questions: Mutex::default(),
+            questions: Questions::default(),
         };
         // From now on more may be served than was.
         desk.keep(&desk.kept.lock())?;
@@ -123,6 +107,8 @@ impl Desk {
         match (&kept.lineage, ask.anew) {
             (_, true) => Ok(()),
             (Some(own), false) if *own == ask.lineage => Ok(()),
+            // What is here is the beginning of that buffer's too.
+            (Some(own), false) if ask.ancestors.iter().any(|a| a.lineage == *own && published <= a.upto) => Ok(()),
             (None, false) if published == CommitSeq::ZERO => Ok(()),
             (own, false) => Err(Error::Invalid(format!(
                 "this engine has the transactions of another Data Buffer ({}), not of this writer's ({}): another writer has \
@@ -144,6 +130,17 @@ impl Desk {
         }
         self.told.send_modify(|told| told.epoch = Some(ask.epoch));
         Ok(())
+    }
+
+    /// Changes when a writer has begun.
+    pub(crate) fn begins(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    /// The buffer whose seqs the engine has.
+    #[must_use]
+    pub fn lineage(&self) -> Option<String> {
+        self.kept.lock().lineage.clone()
     }
 
     /// Refused unless this is the writer that has begun.
@@ -203,8 +200,7 @@ impl Desk {
     /// Why questions wait, if no writer listens.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let listening = self.questions.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed());
-        (!listening).then(|| "no writer is connected to the engine".to_owned())
+        (!self.questions.heard()).then(|| "no writer is connected to the engine".to_owned())
     }
 
     /// Asks the writer; waits for one if there is none. The caller has its own patience.
@@ -212,54 +208,18 @@ impl Desk {
     /// # Errors
     /// What the writer answers; `Limit` if too many wait.
     pub async fn ask(&self, question: Question) -> Result<Option<CommitSeq>> {
-        let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut questions = self.questions.lock();
-            if questions.waiting.len() >= MAX_WAITING {
-                return Err(Error::Limit(format!("{MAX_WAITING} questions wait for the writer")));
-            }
-            questions.next += 1;
-            let id = questions.next;
-            if let Some(listener) = &questions.listener {
-                // One that is gone is asked in vain; the next one is asked again.
-                let _ = listener.send(Asked { id, question: question.clone() });
-            }
-            questions.waiting.insert(id, Waiting { question, answer });
-            id
-        };
-        let _forget = Forget { desk: self, id };
-        answered.await.map_err(|_| Error::Closed("the desk is closed".into()))?
+        self.questions.ask(question).await
     }
 
     /// The writer's end: questions that wait, then those that come. The listener before gets no more.
     pub(crate) fn listen(&self, epoch: u64) -> Result<mpsc::UnboundedReceiver<Asked>> {
         self.check(epoch)?;
-        let (listener, asked) = mpsc::unbounded_channel();
-        let mut questions = self.questions.lock();
-        for (id, waiting) in &questions.waiting {
-            let _ = listener.send(Asked { id: *id, question: waiting.question.clone() });
-        }
-        questions.listener = Some(listener);
-        Ok(asked)
+        Ok(self.questions.listen())
     }
 
     pub(crate) fn answer(&self, answer: Answer) -> Result<()> {
         self.check(answer.epoch)?;
-        // Who asked may have lost patience.
-        let Some(waiting) = self.questions.lock().waiting.remove(&answer.id) else { return Ok(()) };
-        let _ = waiting.answer.send(answer.error.map_or(Ok(answer.seq), |error| Err(error.into())));
+        self.questions.answer(answer);
         Ok(())
-    }
-}
-
-/// A question whose asker lost patience is not asked again.
-struct Forget<'a> {
-    desk: &'a Desk,
-    id: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.desk.questions.lock().waiting.remove(&self.id);
     }
 }

@@ -13,7 +13,7 @@ use crate::server::QUESTIONS;
 use crate::wire::{About, Answer, Asked, BeginWriter, Nothing, OfEpoch, Progresses, Question, Tell};
 
 /// Taking over makes everything durable first.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// How long to wait after a lost connection.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -32,9 +32,14 @@ impl WriterLine {
     /// `Invalid` if the engine has the seqs of another buffer.
     pub async fn begin(connection: Connection, lineage: &str, anew: bool) -> Result<(WriterLine, Progresses)> {
         let OfEpoch { epoch } = connection.call("grant_writer", Nothing {}).await?;
-        let ask = BeginWriter { epoch, lineage: lineage.to_owned(), anew };
+        let ask = BeginWriter { epoch, lineage: lineage.to_owned(), anew, ancestors: Vec::new() };
         let now: Progresses = connection.call_within("begin_writer", ask, PATIENCE).await?;
         Ok((WriterLine { connection, epoch: WriterEpoch(epoch) }, now))
+    }
+
+    /// A session that has begun at a latch in a process of its own.
+    pub(crate) fn begun(connection: Connection, epoch: WriterEpoch) -> WriterLine {
+        WriterLine { connection, epoch }
     }
 
     /// The granted epoch.
@@ -76,7 +81,11 @@ impl WriterLine {
         }
     }
 
-    async fn answer_while_connected<F>(&self, answer: impl Fn(Question) -> F + Clone + Send + 'static) -> Result<()>
+    /// The same over one connection: ends with it.
+    pub(crate) async fn answer_while_connected<F>(
+        &self,
+        answer: impl Fn(Question) -> F + Clone + Send + 'static,
+    ) -> Result<()>
     where
         F: Future<Output = Result<Option<CommitSeq>>> + Send + 'static,
     {

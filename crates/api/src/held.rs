@@ -13,6 +13,10 @@ static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
 
 struct Held {
     name: String,
+    /// The buffer whose seq it is, if the latch is in a process of its own.
+    lineage: Option<String>,
+    /// Which of the latches of a line gave it.
+    at: usize,
     until: Instant,
 }
 
@@ -24,15 +28,20 @@ pub(crate) struct HeldLeases {
 
 impl HeldLeases {
     /// Its number.
-    pub(crate) fn keep(&self, name: String, until: Instant) -> u64 {
+    pub(crate) fn keep(&self, name: String, lineage: Option<String>, at: usize, until: Instant) -> u64 {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.held.lock().insert(id, Held { name, until });
+        self.held.lock().insert(id, Held { name, lineage, at, until });
         id
     }
 
-    /// The name at the server; `None` for a lease of somebody else.
-    pub(crate) fn name(&self, id: u64) -> Option<String> {
-        self.held.lock().get(&id).map(|held| held.name.clone())
+    /// The name at the server, and which server; `None` for a lease of somebody else.
+    pub(crate) fn name(&self, id: u64) -> Option<(String, usize)> {
+        self.held.lock().get(&id).map(|held| (held.name.clone(), held.at))
+    }
+
+    /// The buffer whose seq it is.
+    pub(crate) fn lineage(&self, id: u64) -> Option<String> {
+        self.held.lock().get(&id).and_then(|held| held.lineage.clone())
     }
 
     /// `SnapshotExpired` once it lapsed. Asks nobody: the server checks it with every read anyway.
@@ -60,8 +69,8 @@ impl HeldLeases {
         }
     }
 
-    /// Forgets it; its name.
-    pub(crate) fn release(&self, id: u64) -> Option<String> {
-        self.held.lock().remove(&id).map(|held| held.name)
+    /// Forgets it; its name, and at which server.
+    pub(crate) fn release(&self, id: u64) -> Option<(String, usize)> {
+        self.held.lock().remove(&id).map(|held| (held.name, held.at))
     }
 }

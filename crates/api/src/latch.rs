@@ -1,5 +1,6 @@
 //! A Latch Service that is elsewhere.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -7,17 +8,20 @@ use tidelake_core::ports::{Freshness, Latch, SnapshotLease};
 use tidelake_core::{CommitSeq, Error, Result, WriterEpoch};
 
 use crate::client::Connection;
+use crate::line::LatchLine;
 use crate::wire::{Acquire, Leased, Nothing, OfEpoch, OfLease, Progresses, Renew};
 
 /// How much longer than the asked wait an answer may take.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long to wait before a latch that did not answer is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// A latch reached over the Magic API.
 ///
-/// `check` asks nobody: a lease counts as lapsed once its time has passed without a renewal that was answered. The server
-/// checks it with every plan, split and batch read over the same connection ([`FlightStore::over`](crate::FlightStore::over)).
+/// `check` asks nobody: a lease counts as lapsed once its time has passed without a renewal that was answered. An engine with its latch in its
+/// own process checks it with every plan, split and batch read over the same connection ([`FlightStore::over`](crate::FlightStore::over)).
 pub struct RemoteLatch {
-    connection: Connection,
+    line: Arc<LatchLine>,
 }
 
 impl RemoteLatch {
@@ -32,12 +36,18 @@ impl RemoteLatch {
     /// Over this connection.
     #[must_use]
     pub fn over(connection: Connection) -> RemoteLatch {
-        RemoteLatch { connection }
+        RemoteLatch::at(LatchLine::to(connection))
     }
 
-    fn name(&self, lease: &SnapshotLease) -> Result<String> {
+    /// Over this line: a latch in a process of its own, or several of which one leads.
+    #[must_use]
+    pub fn at(line: Arc<LatchLine>) -> RemoteLatch {
+        RemoteLatch { line }
+    }
+
+    fn name(&self, lease: &SnapshotLease) -> Result<(String, usize)> {
         let gone = || Error::SnapshotExpired(format!("lease {} is not held here", lease.id()));
-        self.connection.leases().name(lease.id()).ok_or_else(gone)
+        self.line.leases().name(lease.id()).ok_or_else(gone)
     }
 }
 
@@ -48,18 +58,33 @@ fn millis(duration: Duration) -> u64 {
 #[async_trait]
 impl Latch for RemoteLatch {
     async fn acquire(&self, freshness: Freshness, ttl: Duration, wait: Duration) -> Result<SnapshotLease> {
-        let ask = Acquire { freshness: freshness.into(), ttl_ms: millis(ttl), wait_ms: millis(wait) };
-        let patience = wait.saturating_add(GRACE);
-        let Leased { lease, seq, ttl_ms } = self.connection.call_within("acquire", ask, patience).await?;
-        let id = self.connection.leases().keep(lease, Instant::now() + Duration::from_millis(ttl_ms).min(ttl));
-        Ok(SnapshotLease::new(id, seq, std::sync::Arc::new(Release { connection: self.connection.clone(), id })))
+        let begun = Instant::now();
+        loop {
+            let left = wait.saturating_sub(begun.elapsed());
+            let ask = Acquire { freshness: freshness.clone().into(), ttl_ms: millis(ttl), wait_ms: millis(left) };
+            let asked = Instant::now();
+            let answer = self.line.ask::<_, Leased>("acquire", ask, left.saturating_add(GRACE)).await;
+            match answer.and_then(|(at, leased)| self.line.heard(leased.term).map(|()| (at, leased))) {
+                Ok((at, Leased { lease, seq, ttl_ms, lineage, .. })) => {
+                    let until = asked + Duration::from_millis(ttl_ms).min(ttl);
+                    let id = self.line.leases().keep(lease, lineage, at, until);
+                    return Ok(SnapshotLease::new(id, seq, Arc::new(Release { line: self.line.clone(), id })));
+                }
+                // Nothing was given; another latch takes over perhaps.
+                Err(Error::Unavailable(_)) if self.line.is_shared() && begun.elapsed() < wait => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn renew(&self, lease: &SnapshotLease, ttl: Duration) -> Result<()> {
-        let (leases, begun) = (self.connection.leases(), Instant::now());
+        let (leases, begun) = (self.line.leases(), Instant::now());
         leases.check(lease.id())?;
-        let ask = Renew { lease: self.name(lease)?, ttl_ms: millis(ttl) };
-        match self.connection.call_now::<_, Leased>("renew", ask) {
+        let (name, at) = self.name(lease)?;
+        let ask = Renew { lease: name, ttl_ms: millis(ttl) };
+        match self.line.connection(at).call_now::<_, Leased>("renew", ask) {
             Ok(renewed) => leases.prolong(lease.id(), begun + Duration::from_millis(renewed.ttl_ms).min(ttl)),
             Err(lapsed @ Error::SnapshotExpired(_)) => {
                 leases.lapse(lease.id());
@@ -70,32 +95,32 @@ impl Latch for RemoteLatch {
     }
 
     fn check(&self, lease: &SnapshotLease) -> Result<()> {
-        self.connection.leases().check(lease.id())
+        self.line.leases().check(lease.id())
     }
 
     fn grant_writer(&self) -> Result<WriterEpoch> {
-        let granted: OfEpoch = self.connection.call_now("grant_writer", Nothing {})?;
+        let granted: OfEpoch = self.line.ask_now("grant_writer", Nothing {})?;
         Ok(WriterEpoch(granted.epoch))
     }
 
     /// The oldest seq of the engine behind it; zero, which is never too new, while it does not answer.
     fn horizon(&self) -> CommitSeq {
-        let now: Result<Progresses> = self.connection.call_now("progress", Nothing {});
+        let now: Result<Progresses> = self.line.ask_now("progress", Nothing {});
         now.map_or(CommitSeq::ZERO, |now| now.horizon)
     }
 }
 
 /// Dropped with the last clone of a lease.
 struct Release {
-    connection: Connection,
+    line: Arc<LatchLine>,
     id: u64,
 }
 
 impl Drop for Release {
     fn drop(&mut self) {
-        let Some(lease) = self.connection.leases().release(self.id) else { return };
-        let connection = self.connection.clone();
-        self.connection.spawn(async move {
+        let Some((lease, at)) = self.line.leases().release(self.id) else { return };
+        let connection = self.line.connection(at).clone();
+        connection.clone().spawn(async move {
             // A lease that is not released lapses.
             let _: Result<Nothing> = connection.call("release", OfLease { lease }).await;
         });

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
 use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use tidelake_access::{Caller, Right, Rights};
-use tidelake_core::ports::{BatchStream, Latch, StoreEngine, StoreWriter};
+use tidelake_core::ports::{BatchStream, Freshness, Latch, SnapshotLease, StoreEngine, StoreWriter};
 use tidelake_core::types::arrow::field;
 use tidelake_core::{CommitSeq, DecodedStep, Error, Result, TableId, WriterEpoch};
 use tokio::sync::Mutex;
@@ -36,6 +37,7 @@ pub const WRITE_CALLS: &[&str] = &[
     "set_horizon",
     "tell",
     "answer",
+    "fence_writer",
 ];
 
 /// The writer that is open.
@@ -57,6 +59,8 @@ pub struct Magic {
     pub(crate) desk: Option<Arc<Desk>>,
     /// What sessions take from the upstream, if the writer is in this process.
     upstream: Option<Value>,
+    /// Leases are given elsewhere: each reading is judged by the seq and the buffer that it is of.
+    far_latch: bool,
 }
 
 impl Magic {
@@ -78,6 +82,13 @@ impl Magic {
         Magic::new(engine, latch, Some(Mutex::new(None)), Some(desk), None)
     }
 
+    /// For readers, and a writer that must begin at this desk, while leases and epochs are given by a latch in another process.
+    #[must_use]
+    pub fn at_latch(engine: Arc<dyn StoreEngine>, desk: Arc<Desk>) -> Arc<Magic> {
+        let magic = Magic::new(engine, Arc::new(FarLatch), Some(Mutex::new(None)), Some(desk), None);
+        Arc::new(Magic { far_latch: true, ..Arc::into_inner(magic).expect("nobody else has it yet") })
+    }
+
     fn new(
         engine: Arc<dyn StoreEngine>,
         latch: Arc<dyn Latch>,
@@ -86,7 +97,8 @@ impl Magic {
         upstream: Option<Value>,
     ) -> Arc<Magic> {
         let name = new_name();
-        Arc::new(Magic { engine, latch, leases: Leases::default(), name, writer, desk, upstream })
+        let leases = Leases::default();
+        Arc::new(Magic { engine, latch, leases, name, writer, desk, upstream, far_latch: false })
     }
 
     /// Runs a call.
@@ -173,6 +185,12 @@ impl Magic {
                 self.engine.flush().await?;
                 answer(self.progress())
             }
+            "fence_writer" => {
+                let OfEpoch { epoch } = decode(body)?;
+                self.fence_writer(WriterEpoch(epoch)).await?;
+                answer(self.progress())
+            }
+            _ if self.far_latch => Err(Error::Invalid("this engine's horizon is its latch's".into())),
             _ => {
                 let OfSeq { seq } = decode(body)?;
                 self.engine.set_horizon(seq);
@@ -193,7 +211,7 @@ impl Magic {
         let lease = self.latch.acquire(ask.freshness.into(), ttl, wait).await?;
         let seq = lease.seq();
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        Ok(Leased { lease: self.leases.keep(&*self.latch, lease)?, seq, ttl_ms })
+        Ok(Leased { lease: self.leases.keep(&*self.latch, lease)?, seq, ttl_ms, lineage: None, term: None })
     }
 
     fn renew(&self, ask: &Renew) -> Result<Leased> {
@@ -201,7 +219,7 @@ impl Magic {
         let ttl = Duration::from_millis(ask.ttl_ms).min(LONGEST);
         self.latch.renew(&lease, ttl)?;
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        Ok(Leased { lease: ask.lease.clone(), seq: lease.seq(), ttl_ms })
+        Ok(Leased { lease: ask.lease.clone(), seq: lease.seq(), ttl_ms, lineage: None, term: None })
     }
 
     fn catalog(&self, rights: &Rights, seq: CommitSeq, known: Option<CommitSeq>) -> Result<Catalogs> {
@@ -219,6 +237,8 @@ impl Magic {
             durable: self.engine.durable().borrow().clone(),
             horizon: self.engine.horizon(),
             unflushed_bytes: self.engine.unflushed_bytes(),
+            lineage: self.desk.as_ref().filter(|_| self.far_latch).and_then(|desk| desk.lineage()),
+            term: None,
         }
     }
 
@@ -230,8 +250,10 @@ impl Magic {
     pub async fn plan(&self, caller: &Caller, plan: Plan) -> Result<(SchemaRef, Planned)> {
         self.check_table(&caller.rights, plan.seq, plan.table)?;
         self.check_lease(plan.lease.as_deref(), plan.seq)?;
+        self.check_lineage(plan.lineage.as_deref())?;
         let found = self.engine.plan_scan(&plan.request()?).await?;
-        let splits = found.splits.iter().map(|split| Split::of(split, plan.lease.clone())).collect();
+        let of = |split| Split { lineage: plan.lineage.clone(), ..Split::of(split, plan.lease.clone()) };
+        let splits = found.splits.iter().map(of).collect();
         let bounds = found.bounds.iter().map(|bounds| bounds.as_ref().map(Into::into)).collect();
         Ok((found.schema, Planned { splits, exact_rows: found.exact_rows, bounds }))
     }
@@ -243,8 +265,15 @@ impl Magic {
     pub async fn read(self: &Arc<Magic>, caller: &Caller, split: &Split) -> Result<(SchemaRef, BatchStream)> {
         self.check_table(&caller.rights, split.seq, split.table)?;
         self.check_lease(split.lease.as_deref(), split.seq)?;
+        self.check_lineage(split.lineage.as_deref())?;
         let schema = self.schema(split)?;
         let batches = self.engine.read_split(&split.split()?).await?;
+        if self.far_latch {
+            let (engine, seq) = (self.engine.clone(), split.seq);
+            // Once it was made, while nothing that it needs may have gone yet.
+            let checked = batches.map(move |batch| batch.and_then(|batch| still_kept(&*engine, seq).map(|()| batch)));
+            return Ok((schema, checked.boxed()));
+        }
         let Some(lease) = split.lease.clone() else { return Ok((schema, batches)) };
         let magic = self.clone();
         let checked = batches.map(move |batch| {
@@ -261,6 +290,18 @@ impl Magic {
             return Err(Error::Invalid(format!("the lease is of seq {pinned}, not of {seq}")));
         }
         Ok(())
+    }
+
+    /// A seq of another buffer is another state.
+    fn check_lineage(&self, lineage: Option<&str>) -> Result<()> {
+        let Some(wanted) = lineage else { return Ok(()) };
+        if !self.far_latch {
+            return Err(Error::Invalid("this engine has a latch of its own: take the lease there".into()));
+        }
+        if self.desk()?.lineage().as_deref() == Some(wanted) {
+            return Ok(());
+        }
+        Err(Error::SnapshotExpired("the lease is of another Data Buffer than this engine's rows".into()))
     }
 
     /// Names decide, so a table is looked up in the catalog of the seq that is read.
@@ -308,6 +349,14 @@ impl Magic {
         desk.begun(ask)
     }
 
+    /// Fences every writer of an older epoch, and makes everything published durable. Nobody has begun to write by that.
+    async fn fence_writer(&self, epoch: WriterEpoch) -> Result<()> {
+        let mut open = self.writable()?.lock().await;
+        let writer = self.engine.open_writer(epoch).await?;
+        *open = Some(Open { epoch, writer });
+        self.engine.flush().await.map(|_| ())
+    }
+
     async fn open_writer(&self, epoch: WriterEpoch) -> Result<()> {
         let mut open = self.writable()?.lock().await;
         self.desk.as_ref().map_or(Ok(()), |desk| desk.check(epoch.0))?;
@@ -341,6 +390,47 @@ fn of_epoch(open: &mut Option<Open>, epoch: u64) -> Result<&mut dyn StoreWriter>
         _ => {
             Err(Error::Closed(format!("no writer of epoch {epoch} is open here: the server restarted; open it again")))
         }
+    }
+}
+
+/// `SnapshotExpired` once versions that a snapshot needs may be gone.
+fn still_kept(engine: &dyn StoreEngine, seq: CommitSeq) -> Result<()> {
+    let horizon = engine.horizon();
+    if seq < horizon {
+        return Err(Error::SnapshotExpired(format!("seq {seq} is below the horizon {horizon}: its lease has lapsed")));
+    }
+    Ok(())
+}
+
+/// Stands for a latch in another process.
+struct FarLatch;
+
+impl FarLatch {
+    fn refused<T>() -> Result<T> {
+        Err(Error::Invalid("this engine is at a latch of another process (--latch): ask that one".into()))
+    }
+}
+
+#[async_trait]
+impl Latch for FarLatch {
+    async fn acquire(&self, _: Freshness, _: Duration, _: Duration) -> Result<SnapshotLease> {
+        FarLatch::refused()
+    }
+
+    fn renew(&self, _: &SnapshotLease, _: Duration) -> Result<()> {
+        FarLatch::refused()
+    }
+
+    fn check(&self, _: &SnapshotLease) -> Result<()> {
+        FarLatch::refused()
+    }
+
+    fn grant_writer(&self) -> Result<WriterEpoch> {
+        FarLatch::refused()
+    }
+
+    fn horizon(&self) -> CommitSeq {
+        CommitSeq::ZERO
     }
 }
 

@@ -1,6 +1,7 @@
 //! A store engine that is elsewhere.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePositi
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::Connection;
+use crate::client::{Connection, PATIENCE};
 use crate::ending;
 use crate::errors::of_status;
 use crate::rows;
@@ -52,6 +53,7 @@ struct Shared {
     /// Names of engines before this one: what they said comes too late.
     past: Mutex<HashSet<String>>,
     catalogs: Mutex<BTreeMap<CommitSeq, Arc<Catalog>>>,
+    heard: AtomicBool,
     /// Ends what follows the engine.
     _following: DropGuard,
 }
@@ -116,6 +118,16 @@ impl FlightStore {
     /// If it cannot be reached, or speaks another version.
     pub async fn over(connection: Connection) -> Result<FlightStore> {
         let now: Progresses = connection.call("progress", Nothing {}).await?;
+        Ok(FlightStore::begin(connection, now))
+    }
+
+    /// Of an engine that may be away: it has nothing until it is heard.
+    #[must_use]
+    pub fn lazy(connection: Connection) -> FlightStore {
+        FlightStore::begin(connection, Progresses::default())
+    }
+
+    fn begin(connection: Connection, now: Progresses) -> FlightStore {
         let end = CancellationToken::new();
         let shared = Arc::new(Shared {
             connection: connection.clone(),
@@ -124,10 +136,57 @@ impl FlightStore {
             last: Mutex::new(now),
             past: Mutex::default(),
             catalogs: Mutex::default(),
+            heard: AtomicBool::new(false),
             _following: end.clone().drop_guard(),
         });
         connection.spawn(end.run_until_cancelled_owned(follow(Arc::downgrade(&shared), connection.clone())));
-        Ok(FlightStore { shared })
+        FlightStore { shared }
+    }
+
+    /// True if the engine was heard, and the line to it is not known to be broken.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.shared.heard.load(Ordering::Acquire)
+    }
+
+    /// What it said last of itself.
+    #[must_use]
+    pub fn last_said(&self) -> Progresses {
+        self.shared.last.lock().clone()
+    }
+
+    /// The catalog of a seq; an engine that is asked for it has so much time.
+    pub(crate) fn catalog_within(&self, seq: CommitSeq, patience: Duration) -> Result<Arc<Catalog>> {
+        if let Some(known) = self.shared.catalogs.lock().get(&seq).filter(|_| seq >= self.shared.last.lock().horizon) {
+            return Ok(known.clone());
+        }
+        let near = self.shared.nearest(seq);
+        let ask = OfCatalog { seq, known: near.as_ref().map(|(seq, _)| *seq) };
+        let engine = self.shared.last.lock().engine.clone();
+        let Catalogs { catalog } = self.shared.connection.call_now_within("catalog", ask, patience)?;
+        let unasked = || Error::Internal("the engine sent no catalog, and none was known".into());
+        let catalog = catalog.or(near.map(|(_, catalog)| catalog)).ok_or_else(unasked)?;
+        let mut catalogs = self.shared.catalogs.lock();
+        // Of one that restarted meanwhile it may be another: the lock is held, so none of it is kept.
+        if self.shared.last.lock().engine == engine {
+            catalogs.insert(seq, catalog.clone());
+        }
+        while catalogs.len() > CATALOGS {
+            catalogs.pop_first();
+        }
+        Ok(catalog)
+    }
+
+    pub(crate) async fn plan_as(&self, plan: Plan) -> Result<ScanPlan> {
+        let info = self.shared.connection.info(ticket(plan)?).await?;
+        let planned: Planned = decode_answer(&info.app_metadata)?;
+        let schema = info.try_decode_schema().map_err(|e| Error::Internal(format!("the plan's schema: {e}")))?;
+        Ok(ScanPlan {
+            schema: Arc::new(schema),
+            splits: planned.splits.iter().map(leased).collect::<Result<_>>()?,
+            exact_rows: planned.exact_rows,
+            bounds: planned.bounds.iter().map(|b| b.as_ref().map(|b| b.bounds()).transpose()).collect::<Result<_>>()?,
+        })
     }
 
     fn ask_now(&self) -> Progresses {
@@ -149,7 +208,11 @@ async fn follow(shared: Weak<Shared>, connection: Connection) {
             while let Some(Ok(now)) = answers.next().await {
                 let Some(shared) = shared.upgrade() else { return };
                 shared.show(now);
+                shared.heard.store(true, Ordering::Release);
             }
+        }
+        if let Some(shared) = shared.upgrade() {
+            shared.heard.store(false, Ordering::Release);
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -173,44 +236,19 @@ impl StoreEngine for FlightStore {
     }
 
     fn catalog(&self, seq: CommitSeq) -> Result<Arc<Catalog>> {
-        if let Some(known) = self.shared.catalogs.lock().get(&seq).filter(|_| seq >= self.shared.last.lock().horizon) {
-            return Ok(known.clone());
-        }
-        let near = self.shared.nearest(seq);
-        let ask = OfCatalog { seq, known: near.as_ref().map(|(seq, _)| *seq) };
-        let engine = self.shared.last.lock().engine.clone();
-        let Catalogs { catalog } = self.shared.connection.call_now("catalog", ask)?;
-        let unasked = || Error::Internal("the engine sent no catalog, and none was known".into());
-        let catalog = catalog.or(near.map(|(_, catalog)| catalog)).ok_or_else(unasked)?;
-        let mut catalogs = self.shared.catalogs.lock();
-        // Of one that restarted meanwhile it may be another: the lock is held, so none of it is kept.
-        if self.shared.last.lock().engine == engine {
-            catalogs.insert(seq, catalog.clone());
-        }
-        while catalogs.len() > CATALOGS {
-            catalogs.pop_first();
-        }
-        Ok(catalog)
+        self.catalog_within(seq, PATIENCE)
     }
 
     async fn plan_scan(&self, request: &ScanRequest) -> Result<ScanPlan> {
         let lease = self.shared.connection.leases();
-        let lease = request.lease.and_then(|id| lease.name(id));
-        let info = self.shared.connection.info(ticket(Plan::of(request, lease))?).await?;
-        let planned: Planned = decode_answer(&info.app_metadata)?;
-        let schema = info.try_decode_schema().map_err(|e| Error::Internal(format!("the plan's schema: {e}")))?;
-        Ok(ScanPlan {
-            schema: Arc::new(schema),
-            splits: planned.splits.iter().map(leased).collect::<Result<_>>()?,
-            exact_rows: planned.exact_rows,
-            bounds: planned.bounds.iter().map(|b| b.as_ref().map(|b| b.bounds()).transpose()).collect::<Result<_>>()?,
-        })
+        let lease = request.lease.and_then(|id| lease.name(id)).map(|(name, _)| name);
+        self.plan_as(Plan::of(request, lease)).await
     }
 
     async fn read_split(&self, split: &ScanSplit) -> Result<BatchStream> {
         let wrong = |e| Error::Invalid(format!("a split that is none of this engine: {e}"));
-        let Part { lease, part } = serde_json::from_str(&split.part).map_err(wrong)?;
-        let ticket = ticket(Split { part, ..Split::of(split, lease) })?;
+        let Part { lease, lineage, part } = serde_json::from_str(&split.part).map_err(wrong)?;
+        let ticket = ticket(Split { part, lineage, ..Split::of(split, lease) })?;
         let data = self.shared.connection.get(ticket.into()).await?;
         let batches = FlightRecordBatchStream::new_from_flight_data(ending::checked(data));
         Ok(batches.try_filter(|batch| ready(batch.num_rows() > 0)).map_err(|e| of_flight(&e)).boxed())
@@ -250,12 +288,14 @@ impl StoreEngine for FlightStore {
 struct Part {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<String>,
     part: String,
 }
 
 /// A split for readers here.
 fn leased(split: &Split) -> Result<ScanSplit> {
-    let part = Part { lease: split.lease.clone(), part: split.part.clone() };
+    let part = Part { lease: split.lease.clone(), lineage: split.lineage.clone(), part: split.part.clone() };
     let part = serde_json::to_string(&part).map_err(|e| Error::Internal(format!("encode a split: {e}")))?;
     Ok(ScanSplit { part, ..split.split()? })
 }

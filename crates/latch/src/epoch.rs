@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tidelake_core::{Error, Result, WriterEpoch};
 
+use crate::replica::Epochs;
+
 const HEADER: &str = "tidelake writer epoch 1";
 
 /// The file that remembers the newest granted epoch.
@@ -34,18 +36,6 @@ impl EpochFile {
         Ok(EpochFile { dir: dir.to_owned(), newest: Mutex::new(newest) })
     }
 
-    /// Grants the next epoch; durable before it returns.
-    ///
-    /// # Errors
-    /// If it cannot be made durable; nothing is granted then.
-    pub fn next(&self) -> Result<WriterEpoch> {
-        let mut newest = self.newest.lock();
-        let granted = *newest + 1;
-        self.store(granted).map_err(|e| Error::io(format!("store the writer epoch in {}", self.dir.display()), e))?;
-        *newest = granted;
-        Ok(WriterEpoch(granted))
-    }
-
     fn store(&self, epoch: u64) -> std::io::Result<()> {
         let draft = self.dir.join("epoch.new");
         let mut file = File::create(&draft)?;
@@ -53,6 +43,16 @@ impl EpochFile {
         file.sync_all()?;
         fs::rename(&draft, self.dir.join("epoch"))?;
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+impl Epochs for EpochFile {
+    fn next(&self) -> Result<WriterEpoch> {
+        let mut newest = self.newest.lock();
+        let granted = *newest + 1;
+        self.store(granted).map_err(|e| Error::io(format!("store the writer epoch in {}", self.dir.display()), e))?;
+        *newest = granted;
+        Ok(WriterEpoch(granted))
     }
 }
 

@@ -66,6 +66,12 @@ impl Leases {
         Leases { pins: BTreeMap::new(), next_id: 1, published, grace, retention, horizon: CommitSeq::ZERO }
     }
 
+    /// Ends all leases, and begins as if new at what is published; numbers of leases go on.
+    pub fn begin_again(&mut self, grace: Duration, retention: Duration, published: Published, now: Clock) {
+        let next_id = self.next_id;
+        *self = Leases { next_id, ..Leases::new(grace, retention, published.seq, published, now) };
+    }
+
     /// Number of leases that have not been released or swept.
     pub fn len(&self) -> usize {
         self.pins.len()

@@ -6,10 +6,16 @@
 //! what was published a *grace* ago, so that a reader who just learned of a seq can still pin it, and at or below the begin of
 //! the *window*: what upstream had committed a *retention* ago.
 //!
-//! Rooms: `epoch` durable writer epochs; `leases` the pure state of leases and horizon; `travel` snapshots of the past.
+//! Rooms: `epoch` durable writer epochs; `leases` the pure state of leases and horizon; `travel` snapshots of the past; `replica` what
+//! is coordinated, one engine or, for a process of its own, a [`Fleet`] of them; `book` what such a process must not forget, in a `backend`.
 
+pub mod backend;
+
+mod book;
 mod epoch;
+mod fleet;
 mod leases;
+mod replica;
 #[cfg(test)]
 mod tests;
 mod travel;
@@ -23,8 +29,12 @@ use parking_lot::Mutex;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease, StoreEngine};
 use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, WriterEpoch};
 
+pub use book::{Ancestor, Book, Page};
 use epoch::EpochFile;
+pub use fleet::{Fleet, Report, Showable, Standing};
 use leases::{Clock, Leases, Published};
+use replica::OneEngine;
+pub use replica::{Epochs, Replica};
 
 /// How often lapsed leases are swept and the horizon moves at least.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -90,12 +100,13 @@ impl LatchOptions {
 
 /// The Latch Service of one process.
 pub struct LocalLatch {
-    engine: Arc<dyn StoreEngine>,
+    engine: Arc<dyn Replica>,
     probe: Arc<dyn FreshnessProbe>,
     ready_at: CommitSeq,
+    grace: Duration,
     retention: Duration,
     leases: Mutex<Leases>,
-    epochs: EpochFile,
+    epochs: Arc<dyn Epochs>,
     this: Weak<LocalLatch>,
 }
 
@@ -110,15 +121,28 @@ impl LocalLatch {
         engine: Arc<dyn StoreEngine>,
         probe: Arc<dyn FreshnessProbe>,
     ) -> Result<Arc<LocalLatch>> {
-        let epochs = EpochFile::open(&options.dir)?;
-        let (clock, retention) = (Clock::now(), options.retention);
+        let epochs = Arc::new(EpochFile::open(&options.dir)?);
+        LocalLatch::over(options, Arc::new(OneEngine(engine)), epochs, probe)
+    }
+
+    /// The same over whatever is coordinated, with epochs from elsewhere; the options' directory is not used.
+    ///
+    /// # Errors
+    /// If what is known of commit times cannot be read.
+    pub fn over(
+        options: LatchOptions,
+        engine: Arc<dyn Replica>,
+        epochs: Arc<dyn Epochs>,
+        probe: Arc<dyn FreshnessProbe>,
+    ) -> Result<Arc<LocalLatch>> {
+        let (clock, grace, retention) = (Clock::now(), options.grace, options.retention);
         let oldest = travel::window_begin(&*engine, &*probe, retention, clock.wall_us)?;
-        let leases = Leases::new(options.grace, retention, oldest, published(&*engine, &*probe), clock);
-        let leases = Mutex::new(leases);
+        let leases = Mutex::new(Leases::new(grace, retention, oldest, published(&*engine, &*probe), clock));
         let latch = Arc::new_cyclic(|this| LocalLatch {
             engine,
             probe,
             ready_at: options.ready_at,
+            grace,
             retention,
             leases,
             epochs,
@@ -126,6 +150,12 @@ impl LocalLatch {
         });
         tokio::spawn(sweep(Arc::downgrade(&latch)));
         Ok(latch)
+    }
+
+    /// Ends every lease, and forgets what was published: seqs mean something else from now on.
+    pub fn begin_again(&self) {
+        let published = published(&*self.engine, &*self.probe);
+        self.leases.lock().begin_again(self.grace, self.retention, published, Clock::now());
     }
 
     /// Number of live leases.
@@ -140,6 +170,7 @@ impl LocalLatch {
             let mut leases = self.leases.lock();
             leases.observe(published, Clock::now());
             metrics::gauge!("tidelake_latch_leases").set(leases.len() as f64);
+            metrics::gauge!("tidelake_latch_published_seq").set(published.seq.0 as f64);
             leases.horizon()
         };
         self.engine.set_horizon(horizon);
@@ -182,7 +213,7 @@ impl LocalLatch {
         loop {
             published.mark_unchanged();
             let lease = self.pin(None, ttl)?;
-            if self.probe.missing_table(&*self.engine.catalog(lease.seq())?).is_none() {
+            if self.engine.missing_table(lease.seq(), &*self.probe)?.is_none() {
                 return Ok(lease);
             }
             drop(lease);
@@ -193,7 +224,7 @@ impl LocalLatch {
     fn pin(&self, exactly: Option<CommitSeq>, ttl: Duration) -> Result<SnapshotLease> {
         let (id, seq) = {
             let mut leases = self.leases.lock();
-            let seq = exactly.unwrap_or_else(|| self.engine.published_seq());
+            let seq = exactly.unwrap_or_else(|| self.engine.published().borrow().seq);
             // What the engine let go of before this service began is no more in its window either.
             let kept = seq >= self.engine.horizon();
             (kept.then(|| leases.pin(seq, Instant::now() + ttl)).flatten(), seq)
@@ -204,7 +235,7 @@ impl LocalLatch {
     }
 
     fn missing_table(&self, seq: CommitSeq) -> Option<TableName> {
-        self.engine.catalog(seq).ok().and_then(|catalog| self.probe.missing_table(&catalog))
+        self.engine.missing_table(seq, &*self.probe).ok().flatten()
     }
 
     fn too_late(&self, freshness: &Freshness, wait: Duration) -> Error {
@@ -257,7 +288,7 @@ impl Latch for LocalLatch {
 }
 
 /// What the engine shows now, and when upstream committed it: not what its position says, which a session may have set back.
-fn published(engine: &dyn StoreEngine, probe: &dyn FreshnessProbe) -> Published {
+fn published(engine: &dyn Replica, probe: &dyn FreshnessProbe) -> Published {
     let progress = engine.published().borrow().clone();
     let known = probe.commit_time(progress.seq).unwrap_or_else(|error| {
         tracing::warn!(%error, seq = %progress.seq, "the commit time of what is published cannot be looked up");

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use tidelake_core::moment::{now_us, time_text};
-use tidelake_core::ports::StoreEngine;
 use tidelake_core::{CommitSeq, Error, Moment, Result};
 
-use crate::{FreshnessProbe, LocalLatch};
+use crate::{FreshnessProbe, LocalLatch, Replica};
 
 /// Commit times of MariaDB and older MySQL are whole seconds: until a second is over, more may be committed in it.
 const SECOND_US: i64 = 1_000_000;
@@ -14,12 +13,12 @@ const SECOND_US: i64 = 1_000_000;
 /// Where the window begins when the service opens: what upstream had committed a retention ago, or all that the engine has if
 /// that is not known.
 pub(crate) fn window_begin(
-    engine: &dyn StoreEngine,
+    engine: &dyn Replica,
     probe: &dyn FreshnessProbe,
     retention: Duration,
     wall_us: i64,
 ) -> Result<CommitSeq> {
-    let published = engine.published_seq();
+    let published = engine.published().borrow().seq;
     if retention.is_zero() {
         return Ok(published);
     }

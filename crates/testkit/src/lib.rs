@@ -2,6 +2,7 @@
 //! on a free port with an empty data directory, and the server ends with the test.
 //!
 //! * [`MariaDb`] is a server; [`MariaDbOptions`] says which one ([`ServerKind`]) and how it is set.
+//! * [`Etcd`] keeps keys.
 //! * [`Kafka`] is a broker.
 //! * [`S3`] is an object store.
 //! * [`SqlClient`] is the `mariadb` command line client: it prints the very bytes a user would see, of an upstream and
@@ -13,6 +14,7 @@
 //! never a skipped test.
 
 mod client;
+mod etcd;
 mod kafka;
 mod kind;
 mod mariadb;
@@ -24,6 +26,7 @@ mod s3;
 mod template;
 
 pub use client::SqlClient;
+pub use etcd::Etcd;
 pub use kafka::Kafka;
 pub use kind::{ServerKind, component, obtained};
 pub use mariadb::MariaDb;

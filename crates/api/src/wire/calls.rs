@@ -73,6 +73,12 @@ pub struct Leased {
     pub seq: CommitSeq,
     /// How long it lives, milliseconds: what was asked, or the server's most.
     pub ttl_ms: u64,
+    /// Of a latch in a process of its own: the buffer whose seq it is, for the plans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
+    /// Of such a latch: how many times one began to lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
 }
 
 /// `renew`: a lease lives on for so long from now.
@@ -143,6 +149,12 @@ pub struct Progresses {
     pub horizon: CommitSeq,
     /// Bytes of published rows that are not durable.
     pub unflushed_bytes: u64,
+    /// The buffer whose seqs these are, if the engine is at a latch of another process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
+    /// Of a latch in a process of its own: how many times one began to lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
 }
 
 /// `open_writer`.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidelake_core::{CommitSeq, SourcePosition};
 
+use super::fleet::Before;
 use crate::errors::WireError;
 
 /// `begin_writer`: takes over writing, before `open_writer` of the same epoch.
@@ -17,6 +18,9 @@ pub struct BeginWriter {
     /// That buffer is empty, and will begin where the engine is durable once this is answered.
     #[serde(default)]
     pub anew: bool,
+    /// Buffers whose seqs are that buffer's too, as far as each says: an engine that has one of them goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Before>,
 }
 
 /// `tell`: what the engine's process needs to know of the upstream to serve readers.

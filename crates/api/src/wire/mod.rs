@@ -4,10 +4,11 @@
 //! is seen. Unknown fields are errors: whoever sends something that is not understood must not be answered as if it were.
 
 //!
-//! Rooms: `calls` leases, catalog, writing; `desk` what a writer elsewhere tells and is asked; `scan` plans and splits; `value` cells, conditions and bounds.
+//! Rooms: `calls` leases, catalog, writing; `desk` what a writer elsewhere tells and is asked; `fleet` several engines at one latch; `scan` plans and splits; `value` cells, conditions and bounds.
 
 mod calls;
 mod desk;
+mod fleet;
 mod scan;
 mod value;
 
@@ -20,6 +21,7 @@ pub use calls::{
     StageSchema, WireFreshness,
 };
 pub use desk::{About, Answer, Asked, BeginWriter, Question, Tell};
+pub use fleet::{Before, GrantWriter, Lineages, Reported, TakeOver, WireReport};
 pub use scan::{Plan, Planned, Split};
 pub use value::{WireBounds, WireCell, WirePredicate, to_hex};
 

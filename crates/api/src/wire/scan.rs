@@ -13,6 +13,9 @@ pub struct Plan {
     /// The lease; without one, the seq is read as long as it happens to be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<String>,
+    /// The lineage that a latch in a process of its own gave with the lease; then the engine has no lease to be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
     /// The seq; with a lease, its own.
     pub seq: CommitSeq,
     /// The table.
@@ -36,6 +39,7 @@ impl Plan {
     pub fn of(request: &ScanRequest, lease: Option<String>) -> Plan {
         Plan {
             lease,
+            lineage: None,
             seq: request.seq,
             table: request.table,
             columns: request.projection.clone(),
@@ -83,6 +87,9 @@ pub struct Split {
     /// The lease of the plan; every reading checks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<String>,
+    /// The lineage of the plan; every reading checks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
     /// The snapshot.
     pub seq: CommitSeq,
     /// The table.
@@ -106,6 +113,7 @@ impl Split {
     pub fn of(split: &ScanSplit, lease: Option<String>) -> Split {
         Split {
             lease,
+            lineage: None,
             seq: split.seq,
             table: split.table,
             columns: split.columns.clone(),

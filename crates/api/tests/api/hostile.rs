@@ -90,7 +90,8 @@ impl Rig {
 fn plan() -> Vec<u8> {
     let predicates = vec![];
     let (seq, table) = (CommitSeq(60), TableId(1));
-    ticket(Plan { lease: None, seq, table, columns: None, predicates, limit: None, splits: 4 }).expect("encodes")
+    ticket(Plan { lease: None, lineage: None, seq, table, columns: None, predicates, limit: None, splits: 4 })
+        .expect("encodes")
 }
 
 /// A handler that panicked shows as one of these: the connection's stream is reset, or the call ends without status.

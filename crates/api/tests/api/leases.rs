@@ -97,6 +97,7 @@ async fn tickets_of_a_lease_end_with_it() {
     let leased: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     let name = leased["lease"].as_str().expect("a name").to_owned();
     let plan = |seq| Plan {
+        lineage: None,
         lease: Some(name.clone()),
         seq: CommitSeq(seq),
         table: TableId(1),

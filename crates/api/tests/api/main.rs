@@ -5,6 +5,7 @@ mod desk;
 mod faults;
 mod guarded;
 mod hostile;
+mod hub;
 mod leases;
 mod served;
 mod wire;

@@ -93,7 +93,8 @@ pub fn tempdir() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-async fn open(kind: &Kind) -> Arc<dyn StoreEngine> {
+/// Opens it, once nobody else has it open.
+pub async fn open(kind: &Kind) -> Arc<dyn StoreEngine> {
     let dir = match kind {
         Kind::Memory(store) => return Arc::new(store.clone()),
         Kind::Engine(dir) => dir,

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidelake_api::errors::{WireError, of_status, to_status};
 use tidelake_api::wire::{
-    About, Acquire, Answer, Asked, BeginWriter, Catalogs, Leased, Nothing, OfCatalog, OfEpoch, OfLease, OfSeq, OfTable,
-    Plan, Planned, Progresses, Publish, Question, Renew, Split, Stage, StageSchema, Tell, WireBounds, WireCell,
-    WireFreshness, WirePredicate, decode, encode, from_ticket, ticket,
+    About, Acquire, Answer, Asked, Before, BeginWriter, Catalogs, GrantWriter, Leased, Lineages, Nothing, OfCatalog,
+    OfEpoch, OfLease, OfSeq, OfTable, Plan, Planned, Progresses, Publish, Question, Renew, Reported, Split, Stage,
+    StageSchema, TakeOver, Tell, WireBounds, WireCell, WireFreshness, WirePredicate, WireReport, decode, encode,
+    from_ticket, ticket,
 };
 use tidelake_core::ports::PredicateOp;
 use tidelake_core::ports::store::Progress;
@@ -42,8 +43,10 @@ fn calls_of_leases() {
         let message = Acquire { freshness, ttl_ms: 30_000, wait_ms: 1000 };
         is(message, &format!(r#"{{"v":1,"freshness":{json},"ttl_ms":30000,"wait_ms":1000}}"#));
     }
-    let leased = Leased { lease: "a1".into(), seq: CommitSeq(9), ttl_ms: 30_000 };
-    is(leased, r#"{"v":1,"lease":"a1","seq":9,"ttl_ms":30000}"#);
+    let leased = Leased { lease: "a1".into(), seq: CommitSeq(9), ttl_ms: 30_000, lineage: None, term: None };
+    is(leased.clone(), r#"{"v":1,"lease":"a1","seq":9,"ttl_ms":30000}"#);
+    let leased = Leased { lineage: Some("b1".into()), term: Some(2), ..leased };
+    is(leased, r#"{"v":1,"lease":"a1","seq":9,"ttl_ms":30000,"lineage":"b1","term":2}"#);
     is(Renew { lease: "a1".into(), ttl_ms: 5 }, r#"{"v":1,"lease":"a1","ttl_ms":5}"#);
     is(OfLease { lease: "a1".into() }, r#"{"v":1,"lease":"a1"}"#);
     is(OfSeq { seq: CommitSeq(u64::MAX) }, r#"{"v":1,"seq":18446744073709551615}"#);
@@ -74,6 +77,7 @@ fn plans_and_splits() {
     let predicates_json = r#"[{"column":2,"op":"in","values":["null",{"int":-1},{"uint":18446744073709551615},{"float":"0.1"},{"decimal":"-123"},{"str":"é\""},{"bytes":"00ff"}]}]"#;
     let plan = Plan {
         lease: Some("a1".into()),
+        lineage: None,
         seq: CommitSeq(9),
         table: TableId(7),
         columns: Some(vec![ColumnId(2), ColumnId(1)]),
@@ -81,6 +85,8 @@ fn plans_and_splits() {
         limit: Some(10),
         splits: 4,
     };
+    let at_latch = Plan { lease: None, lineage: Some("b1".into()), predicates: Vec::new(), ..plan.clone() };
+    is(at_latch, r#"{"v":1,"lineage":"b1","seq":9,"table":7,"columns":[2,1],"predicates":[],"limit":10,"splits":4}"#);
     is(
         plan,
         &format!(
@@ -91,6 +97,7 @@ fn plans_and_splits() {
     assert_eq!(plan.request().expect("a request").target_splits, 1);
     let split = Split {
         lease: None,
+        lineage: None,
         seq: CommitSeq(9),
         table: TableId(7),
         columns: vec![ColumnId(2)],
@@ -130,6 +137,8 @@ fn calls_of_a_writer() {
         durable: progress,
         horizon: CommitSeq(4),
         unflushed_bytes: 5,
+        lineage: None,
+        term: None,
     };
     let one = format!(r#"{{"seq":9,"position":{POSITION}}}"#);
     is(all, &format!(r#"{{"v":1,"engine":"a1","published":{one},"durable":{one},"horizon":4,"unflushed_bytes":5}}"#));
@@ -137,7 +146,7 @@ fn calls_of_a_writer() {
 
 #[test]
 fn calls_at_the_desk() {
-    let begin = BeginWriter { epoch: 3, lineage: "b1".into(), anew: true };
+    let begin = BeginWriter { epoch: 3, lineage: "b1".into(), anew: true, ancestors: Vec::new() };
     is(begin, r#"{"v":1,"epoch":3,"lineage":"b1","anew":true}"#);
     let upstream = Some(serde_json::json!({"flavor": "MySql"}));
     let tell = Tell { epoch: 3, copies: true, upstream: upstream.clone(), ready: Some(CommitSeq(9)) };
@@ -158,6 +167,39 @@ fn calls_at_the_desk() {
     let error = Some(WireError::Timeout { reason: "why".into() });
     let answer = Answer { epoch: 3, id: 7, seq: None, error };
     is(answer, r#"{"v":1,"epoch":3,"id":7,"error":{"kind":"timeout","reason":"why"}}"#);
+}
+
+#[test]
+fn calls_at_a_latch() {
+    let before = Before { lineage: "a1".into(), upto: CommitSeq(9) };
+    let begin = BeginWriter { epoch: 3, lineage: "b1".into(), anew: false, ancestors: vec![before.clone()] };
+    is(begin, r#"{"v":1,"epoch":3,"lineage":"b1","anew":false,"ancestors":[{"lineage":"a1","upto":9}]}"#);
+    let report = WireReport {
+        engine: "e1".into(),
+        instance: "i1".into(),
+        address: "127.0.0.1:8816".into(),
+        lineage: Some("b1".into()),
+        published: Progress { seq: CommitSeq(9), position: position() },
+        durable: CommitSeq(8),
+        horizon: CommitSeq(4),
+        awaiting: Some(tidelake_core::TableName { database: "d".into(), table: "t".into() }),
+    };
+    let name = serde_json::to_string(&report.awaiting).expect("encodes");
+    is(
+        report,
+        &format!(
+            r#"{{"v":1,"engine":"e1","instance":"i1","address":"127.0.0.1:8816","lineage":"b1","published":{{"seq":9,"position":{POSITION}}},"durable":8,"horizon":4,"awaiting":{name}}}"#
+        ),
+    );
+    is(Reported { term: 2, horizon: CommitSeq(4) }, r#"{"v":1,"term":2,"horizon":4}"#);
+    is(Lineages::default(), r#"{"v":1}"#);
+    let lineages = Lineages { lineage: Some("b1".into()), ancestors: vec![before] };
+    is(lineages, r#"{"v":1,"lineage":"b1","ancestors":[{"lineage":"a1","upto":9}]}"#);
+    let (known, before) = (Some("a1".into()), Some("a1".into()));
+    let take_over = TakeOver { epoch: 3, lineage: "b1".into(), known, before, at: CommitSeq(9) };
+    is(take_over, r#"{"v":1,"epoch":3,"lineage":"b1","known":"a1","before":"a1","at":9}"#);
+    is(GrantWriter { lineage: Some("b1".into()) }, r#"{"v":1,"lineage":"b1"}"#);
+    is(GrantWriter::default(), r#"{"v":1}"#);
 }
 
 #[test]

@@ -1,3 +1,6 @@
+mod backends;
+mod fleet;
+
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{BatchStream, ScanPlan, ScanRequest, ScanSplit, StoreWriter, TableStats};
 use tidelake_core::testing::tables::accounts;
