@@ -517,12 +517,12 @@ fn check(default: u64, steps: usize, max_files: usize, s3: bool) {
 
 #[test]
 fn inv1_whole_transactions_at_every_readable_seq() {
-    check(100, 60, 1000, false);
+    check(1000, 60, 1000, false);
 }
 
 #[test]
 fn inv2_nothing_lost_nothing_twice_with_compaction() {
-    check(100, 60, 2, false);
+    check(1000, 60, 2, false);
 }
 
 /// Files in an object store, with a cache that does not hold all of them.
