@@ -7,18 +7,20 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, PutResult, Ticket};
+use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, PutResult};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidelake_core::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
-use tonic::Streaming;
+use tonic::Status;
+use tonic::codegen::Service;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::errors::of_status;
+use crate::flow;
 use crate::held::HeldLeases;
 use crate::login::{Login, WithToken};
 use crate::server::{ACTIONS, MAX_ROWS};
@@ -36,12 +38,15 @@ const FRAME: u32 = 1 << 20;
 /// Bytes of rows on their way to us, per stream.
 const STREAM_WINDOW: u32 = 8 << 20;
 
-type Client = FlightServiceClient<InterceptedService<Channel, WithToken>>;
+type Line = InterceptedService<Channel, WithToken>;
+type Client = FlightServiceClient<Line>;
 
 /// A connection; clones share it.
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
+    /// The same, for rows.
+    line: Line,
     runtime: Arc<OwnRuntime>,
     leases: Arc<HeldLeases>,
 }
@@ -92,8 +97,8 @@ impl Connection {
             endpoint.connect_lazy()
         };
         let channel = InterceptedService::new(channel, with_token);
-        let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_ROWS);
-        Ok(Connection { client, runtime: Arc::new(OwnRuntime(Some(runtime))), leases: Arc::default() })
+        let client = FlightServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ROWS);
+        Ok(Connection { client, line: channel, runtime: Arc::new(OwnRuntime(Some(runtime))), leases: Arc::default() })
     }
 
     /// What is held over it.
@@ -169,13 +174,18 @@ impl Connection {
         .await
     }
 
-    pub(crate) async fn get(&self, ticket: Bytes) -> Result<Streaming<FlightData>> {
-        let mut client = self.client.clone();
-        self.run(async move {
-            let asked = client.do_get(Ticket { ticket }).await;
-            Ok(asked.map_err(|s| of_status(&s))?.into_inner())
-        })
-        .await
+    /// The rows of a ticket.
+    pub(crate) async fn get(
+        &self,
+        ticket: Bytes,
+    ) -> Result<impl Stream<Item = Result<FlightData, Status>> + Send + use<>> {
+        let mut line = self.line.clone();
+        let response = self.run(async move {
+            let broken = |e: tonic::transport::Error| of_status(&Status::from_error(e.into()));
+            std::future::poll_fn(|cx| line.poll_ready(cx)).await.map_err(broken)?;
+            line.call(flow::request(ticket)).await.map_err(broken)
+        });
+        flow::data_of(response.await?).map_err(|s| of_status(&s))
     }
 
     pub(crate) async fn put(&self, data: impl Stream<Item = FlightData> + Send + 'static) -> Result<Vec<PutResult>> {

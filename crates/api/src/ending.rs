@@ -1,13 +1,8 @@
 //! The end of a stream of rows. HTTP/2 can end a stream that was cut on its way so that it looks whole, so the last message of each says that
 //! it is the last: an empty batch with a mark. Without it, the rows do not count.
 
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use arrow_flight::error::FlightError;
-use arrow_flight::utils::batches_to_flight_data;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tidelake_core::Error;
 use tonic::Status;
@@ -16,27 +11,6 @@ use crate::errors::to_status;
 
 /// The last message's `app_metadata`.
 pub(crate) const END: &[u8] = b"end";
-
-/// The last message of a stream of this schema.
-pub(crate) fn last(schema: &SchemaRef) -> Result<FlightData, Status> {
-    let internal = |what: String| to_status(&Error::Internal(format!("encode the end of a stream: {what}")));
-    let empty = RecordBatch::new_empty(Arc::clone(schema));
-    let mut data = batches_to_flight_data(schema, vec![empty]).map_err(|e| internal(e.to_string()))?;
-    let last = data.pop().ok_or_else(|| internal("no message".into()))?;
-    Ok(last.with_app_metadata(END))
-}
-
-/// The stream, with its last message if it ended well.
-pub(crate) fn marked(
-    data: impl Stream<Item = Result<FlightData, Status>> + Send,
-    last: FlightData,
-) -> impl Stream<Item = Result<FlightData, Status>> + Send {
-    data.map(Some).chain(stream::once(async { None })).scan(true, move |sound, item| {
-        *sound = *sound && !matches!(item, Some(Err(_)));
-        let next = item.or_else(|| sound.then(|| Ok(last.clone())));
-        futures::future::ready(next)
-    })
-}
 
 /// The stream, with an error at its end if the last message did not come.
 pub(crate) fn checked(
@@ -66,16 +40,14 @@ pub(crate) fn checked(
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::Schema;
-
     use super::*;
 
     fn message(body: &'static str) -> Result<FlightData, Status> {
         Ok(FlightData::new().with_data_body(body))
     }
 
-    fn end() -> FlightData {
-        last(&Arc::new(Schema::empty())).expect("encodes")
+    fn end() -> Result<FlightData, Status> {
+        message("").map(|message| message.with_app_metadata(END))
     }
 
     async fn read(data: Vec<Result<FlightData, Status>>) -> (usize, Option<String>) {
@@ -86,19 +58,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_without_its_last_message_was_cut() {
-        let whole: Vec<_> = marked(stream::iter([message("a"), message("b")]), end()).collect().await;
-        assert_eq!(read(whole).await, (3, None));
+        assert_eq!(read(vec![message("a"), message("b"), end()]).await, (3, None));
         let (count, error) = read(vec![message("a"), message("b")]).await;
         assert!(count == 2 && error.as_deref().is_some_and(|e| e.contains("was cut")), "{error:?}");
         assert!(read(vec![]).await.1.is_some());
     }
 
     #[tokio::test]
-    async fn after_an_error_no_end_comes() {
-        let failed = stream::iter([message("a"), Err(Status::internal("disk"))]);
-        let sent: Vec<_> = marked(failed, end()).collect().await;
-        assert_eq!(sent.len(), 2);
-        let (count, error) = read(sent).await;
+    async fn an_error_is_an_end_too() {
+        let (count, error) = read(vec![message("a"), Err(Status::internal("disk"))]).await;
         assert!(count == 1 && error.as_deref().is_some_and(|e| e.contains("disk")), "{error:?}");
     }
 }

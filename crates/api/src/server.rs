@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
@@ -25,8 +24,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::client::{PING, PONG};
 use crate::door::{LetIn, caller, incoming};
-use crate::ending;
 use crate::errors::to_status;
+use crate::flow::RowsOut;
 use crate::magic::{Magic, READ_CALLS, WRITE_CALLS};
 use crate::wire::{Asked, Nothing, OfEpoch, Stage, decode, encode, from_ticket, ticket};
 
@@ -142,22 +141,10 @@ impl FlightService for MagicFlight {
         unimplemented("GetSchema (GetFlightInfo has it)")
     }
 
+    /// Tickets of the Magic API do not come here: [`RowsOut`] answers them.
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let caller = caller(&request)?;
-        let split = from_ticket(&request.into_inner().ticket).ok_or_else(foreign)?.map_err(|e| to_status(&e))?;
-        let (schema, batches) = self.magic.read(&caller, &split).await.map_err(|e| to_status(&e))?;
-        let batches = batches
-            .map_err(|e| FlightError::Tonic(Box::new(to_status(&e))))
-            .take_until(self.cancel.clone().cancelled_owned());
-        // A stream that was cut must not look like one that ended.
-        let cut = self.cancel.clone();
-        let end = stream::once(async move { cut.is_cancelled() }).filter_map(|cut| async move {
-            let text = Error::Unavailable("the server shuts down".into());
-            cut.then(|| Err(FlightError::Tonic(Box::new(to_status(&text)))))
-        });
-        let last = ending::last(&schema)?;
-        let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(batches.chain(end));
-        Ok(Response::new(ending::marked(encoded.map_err(Status::from), last).boxed()))
+        caller(&request)?;
+        Err(foreign())
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
@@ -255,8 +242,8 @@ impl MagicServer {
     pub fn start(door: Door, guard: Arc<Guard>, magic: Arc<Magic>, cancel: CancellationToken) -> Result<MagicServer> {
         let address = door.local_addr().map_err(|e| Error::io("read the Magic API's address", e))?;
         let incoming = incoming(door, cancel.clone());
-        let flight =
-            FlightServiceServer::new(MagicFlight::new(magic, cancel.clone())).max_decoding_message_size(MAX_ROWS);
+        let flight = FlightServiceServer::new(MagicFlight::new(magic.clone(), cancel.clone()));
+        let flight = RowsOut::before(flight.max_decoding_message_size(MAX_ROWS), Some(magic), cancel.clone());
         let flight = InterceptedService::new(flight, LetIn::new(guard));
         let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
