@@ -13,6 +13,7 @@ mod history;
 mod lab;
 mod peer;
 mod plain;
+mod restart;
 mod scans;
 mod subject;
 mod tpch;
@@ -42,6 +43,8 @@ enum Command {
     CatchUp(CatchUp),
     /// Time from a commit upstream until a reader sees it, while many commit
     Freshness(Freshness),
+    /// How long a process is away after `kill -9`, with a tail to replay
+    Restart(Restart),
     /// SQL over the replica beside DataFusion over plain Parquet, compacted and with a tenth of the rows changed
     Scans(Scans),
     /// Memory of a large table's indexes, and time to open it again
@@ -145,6 +148,17 @@ struct CatchUp {
     option: Vec<String>,
 }
 
+/// What is there when it is killed.
+#[derive(Args, Debug)]
+struct Restart {
+    /// Row changes before it
+    #[arg(long, default_value_t = 3_000_000)]
+    changes: u64,
+    /// A further argument of Tidelake; may be given several times
+    #[arg(long, allow_hyphen_values = true)]
+    option: Vec<String>,
+}
+
 /// The load of a freshness run.
 #[derive(Args, Debug)]
 struct Freshness {
@@ -170,6 +184,7 @@ fn main() -> Result<()> {
     match cli.command {
         Command::CatchUp(args) => catch_up::measure(&cli.tidelake, &args),
         Command::Freshness(args) => freshness::measure(&cli.tidelake, &args),
+        Command::Restart(args) => restart::measure(&cli.tidelake, &args),
         Command::Scans(args) => runtime()?.block_on(scans::measure(&args)),
         Command::Flight(args) => runtime()?.block_on(flight::measure(&args)),
         Command::Footprint(args) => runtime()?.block_on(footprint::measure(&args)),

@@ -159,7 +159,7 @@ impl std::fmt::Display for Times {
 }
 
 /// Processor time of all threads of this process that still run.
-fn work_so_far() -> Result<Duration> {
+pub fn work_so_far() -> Result<Duration> {
     let mut nanos = 0;
     for thread in std::fs::read_dir("/proc/self/task")? {
         // A thread may have ended since.

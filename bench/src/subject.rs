@@ -1,6 +1,6 @@
 //! The Tidelake process that is measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// A running Tidelake with a data directory of its own; both go when it is dropped.
 pub struct Subject {
     home: TempDir,
+    program: PathBuf,
+    args: Vec<String>,
     process: Process,
     mysql: u16,
     http: u16,
@@ -30,9 +32,29 @@ impl Subject {
         }
         args.extend(["--data-dir".to_owned(), path("data"), "--ports-file".to_owned(), path("ports.json")]);
         let process = Process::start(program, &args, &home.path().join("log"));
-        let mut subject = Subject { home, process, mysql: 0, http: 0 };
+        let mut subject = Subject { home, program: program.to_owned(), args, process, mysql: 0, http: 0 };
         subject.wait_ports()?;
         Ok(subject)
+    }
+
+    /// `kill -9`, then the same again over the same directory; back when it listens.
+    pub fn kill_and_start(&mut self) -> Result<()> {
+        std::fs::remove_file(self.home.path().join("ports.json"))?;
+        self.process.kill9();
+        self.process = Process::start(&self.program, &self.args, &self.home.path().join("log"));
+        self.wait_ports()
+    }
+
+    /// What is durable in the engine, and what readers see.
+    pub fn seqs(&self) -> Result<(u64, u64)> {
+        let seq = &self.status()?["seq"];
+        let of = |name: &str| seq[name].as_u64().with_context(|| format!("{name} of {seq}"));
+        Ok((of("durable")?, of("published")?))
+    }
+
+    fn status(&self) -> Result<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
+        Ok(serde_json::from_str(&ureq::get(&url).call()?.body_mut().read_to_string()?)?)
     }
 
     fn wait_ports(&mut self) -> Result<()> {
@@ -61,8 +83,7 @@ impl Subject {
 
     /// True if readers see this table of a database.
     pub fn has_table(&self, (database, table): (&str, &str)) -> Result<bool> {
-        let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
-        let status: Value = serde_json::from_str(&ureq::get(&url).call()?.body_mut().read_to_string()?)?;
+        let status = self.status()?;
         let tables = status["tables"].as_array().context("a status has tables")?;
         Ok(tables.iter().any(|t| t["database"] == database && t["table"] == table && t["state"] == "live"))
     }
