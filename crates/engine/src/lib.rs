@@ -38,6 +38,7 @@ mod stage;
 mod stats;
 mod storage;
 mod table;
+mod worth;
 mod writer;
 
 pub use engine::MagicEngine;

@@ -1,8 +1,10 @@
 //! Writing a data file: Parquet that old readers accept, rows in the order of their keys, the hidden birth
-//! column, if there is one, last. Files of L0 are compressed with LZ4_RAW, base files as the engine's options say.
+//! column, if there is one, last. Files of L0 are compressed with LZ4_RAW, base files as the engine's options say; what LZ4 does
+//! not make shorter is stored as it is.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +13,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
 use tidelake_core::types::arrow::FIELD_ID_METADATA_KEY;
 use tidelake_core::{Error, Result, TableDef};
 
 use crate::file::Level;
 use crate::options::{Compression, FileShape};
+use crate::worth::is_worth;
 
 /// Most rows of a page.
 pub(crate) const PAGE_ROWS: usize = 2048;
@@ -41,10 +45,22 @@ fn file_schema(def: &TableDef, with_births: bool) -> SchemaRef {
 pub(crate) struct DataFileWriter {
     name: String,
     schema: SchemaRef,
-    writer: ArrowWriter<HashingFile>,
+    writer: Writing,
     births: (u64, u64),
     rows: u64,
     group_bytes: usize,
+}
+
+/// The first rows tell how columns are compressed.
+enum Writing {
+    Empty {
+        file: HashingFile,
+        codec: Codec,
+        group_rows: usize,
+    },
+    Begun(Box<ArrowWriter<HashingFile>>),
+    /// While it begins, and after it could not.
+    Failed,
 }
 
 /// What a finished file is like.
@@ -85,19 +101,9 @@ impl DataFileWriter {
     ) -> Result<DataFileWriter> {
         let name = path.display().to_string();
         let file = File::create(path).map_err(|e| Error::io(format!("create {name}"), e))?;
-        let properties = WriterProperties::builder()
-            .set_writer_version(WriterVersion::PARQUET_1_0)
-            .set_compression(codec(level, shape.base))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            // A look-up of one key decodes a page and the dictionary of each column.
-            .set_data_page_row_count_limit(PAGE_ROWS)
-            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-            .set_max_row_group_row_count(Some(shape.group_rows))
-            .set_created_by("tidelake".to_owned())
-            .build();
         let schema = file_schema(def, with_births);
         let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(&name, e))?;
+        let writer = Writing::Empty { file, codec: codec(level, shape.base), group_rows: shape.group_rows };
         Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: shape.group_bytes })
     }
 
@@ -112,17 +118,39 @@ impl DataFileWriter {
             columns.push(Arc::new(UInt64Array::from(births)));
         }
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        self.writer.write(&batch).map_err(|e| failed(&self.name, e))?;
+        let group_bytes = self.group_bytes;
+        let name = self.name.clone();
+        let writer = self.begun(&batch)?;
+        writer.write(&batch).map_err(|e| failed(&name, e))?;
         // Whole groups in memory at once are bounded by bytes too.
-        if self.writer.in_progress_size() > self.group_bytes {
-            self.writer.flush().map_err(|e| failed(&self.name, e))?;
+        if writer.in_progress_size() > group_bytes {
+            writer.flush().map_err(|e| failed(&name, e))?;
         }
         Ok(())
     }
 
+    /// The writer; these are its first rows if it has not begun.
+    fn begun(&mut self, rows: &RecordBatch) -> Result<&mut ArrowWriter<HashingFile>> {
+        if let Writing::Empty { .. } = self.writer {
+            let Writing::Empty { file, codec, group_rows } = mem::replace(&mut self.writer, Writing::Failed) else {
+                unreachable!("it was looked at")
+            };
+            let properties = properties(codec, group_rows, rows);
+            let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties));
+            self.writer = Writing::Begun(Box::new(writer.map_err(|e| failed(&self.name, e))?));
+        }
+        match &mut self.writer {
+            Writing::Begun(writer) => Ok(writer),
+            _ => Err(Error::Internal(format!("write {}: it could not be begun", self.name))),
+        }
+    }
+
     /// Bytes of the file so far, those in memory estimated.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+        match &self.writer {
+            Writing::Begun(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
+            _ => 0,
+        }
     }
 
     /// Rows so far.
@@ -131,9 +159,11 @@ impl DataFileWriter {
     }
 
     /// Ends the file and makes it durable.
-    pub(crate) fn finish(self) -> Result<Written> {
+    pub(crate) fn finish(mut self) -> Result<Written> {
+        self.begun(&RecordBatch::new_empty(self.schema.clone()))?;
+        let Writing::Begun(writer) = self.writer else { unreachable!("it has begun") };
         let io = |e| Error::io(format!("sync {}", self.name), e);
-        let HashingFile { file, hasher } = self.writer.into_inner().map_err(|e| failed(&self.name, e))?;
+        let HashingFile { file, hasher } = writer.into_inner().map_err(|e| failed(&self.name, e))?;
         file.sync_all().map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         Ok(Written { rows: self.rows, bytes, crc: hasher.finalize(), births: self.births })
@@ -145,6 +175,27 @@ fn codec(level: Level, base: Compression) -> Codec {
         (Level::L0, _) | (Level::Base, Compression::Lz4) => Codec::LZ4_RAW,
         (Level::Base, Compression::Zstd) => Codec::ZSTD(ZstdLevel::default()),
     }
+}
+
+fn properties(codec: Codec, group_rows: usize, rows: &RecordBatch) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(codec)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        // A look-up of one key decodes a page and the dictionary of each column.
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_created_by("tidelake".to_owned());
+    if codec == Codec::LZ4_RAW {
+        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            if !is_worth(column) {
+                let path = ColumnPath::new(vec![field.name().clone()]);
+                properties = properties.set_column_compression(path, Codec::UNCOMPRESSED);
+            }
+        }
+    }
+    properties.build()
 }
 
 /// CRC-32 of a whole file.
