@@ -7,6 +7,7 @@ use arrow::array::{
     Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, StringBuilder,
     TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array, cast::AsArray,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
@@ -70,6 +71,7 @@ pub fn array_of(ty: &DataType, cells: &[CellValue]) -> Result<ArrayRef> {
             let array = cells.iter().map(|c| decimal256(ty, c)).collect::<Result<Decimal256Array>>()?;
             Arc::new(array.with_precision_and_scale(*p, *s)?)
         }
+        DataType::Utf8View => cast(&array_of(&DataType::Utf8, cells)?, ty)?,
         DataType::Utf8 => {
             let mut b = StringBuilder::new();
             for c in cells {
@@ -131,6 +133,7 @@ pub fn cell_at(array: &dyn Array, row: usize) -> Result<CellValue> {
         DataType::Decimal128(..) => CellValue::Decimal(at!(Decimal128Type).to_string()),
         DataType::Decimal256(..) => CellValue::Decimal(at!(Decimal256Type).to_string()),
         DataType::Utf8 => CellValue::Str(array.as_string::<i32>().value(row).to_owned()),
+        DataType::Utf8View => CellValue::Str(array.as_string_view().value(row).to_owned()),
         DataType::Binary => CellValue::Bytes(array.as_binary::<i32>().value(row).to_owned()),
         DataType::FixedSizeBinary(_) => CellValue::Bytes(array.as_fixed_size_binary().value(row).to_owned()),
         other => return Err(Error::Internal(format!("no cells of type {other}"))),

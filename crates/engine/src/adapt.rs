@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::take;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidelake_core::types::arrow::data_type;
 use tidelake_core::types::widen::widen;
 use tidelake_core::value::{CellValue, array_of};
@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) schema: SchemaRef,
     /// NULLs are taken in columns that are NOT NULL: of rows that may be dead.
     any_nulls: bool,
+    /// Texts are views.
+    pub(crate) views: bool,
 }
 
 impl Target {
@@ -29,7 +31,15 @@ impl Target {
             Ok(all.field(i).clone())
         };
         let schema = Arc::new(Schema::new(columns.iter().map(pick).collect::<Result<Vec<_>>>()?));
-        Ok(Target { def, columns, schema, any_nulls: false })
+        Ok(Target { def, columns, schema, any_nulls: false, views: false })
+    }
+
+    /// The same with texts as views, if they are wanted so.
+    pub(crate) fn with_views(self, wanted: bool) -> Target {
+        if !wanted {
+            return self;
+        }
+        Target { schema: viewed_schema(&self.schema), views: true, ..self }
     }
 
     pub(crate) fn all(def: Arc<TableDef>) -> Result<Target> {
@@ -51,8 +61,8 @@ impl Target {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (field, id) in self.schema.fields().iter().zip(&self.columns) {
             let array = match have.iter().position(|h| h == id) {
-                Some(i) => widen(rows.column(i), field.data_type())?,
-                None => self.initial(*id, count)?,
+                Some(i) => widened(rows.column(i), field.data_type())?,
+                None => widened(&self.initial(*id, count)?, field.data_type())?,
             };
             if !self.any_nulls && !field.is_nullable() && array.null_count() > 0 {
                 let reason = format!(
@@ -81,6 +91,24 @@ impl Target {
             }
         }
     }
+}
+
+/// Widened to the type; a text becomes a view, which costs 16 bytes a row.
+fn widened(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    match (array.data_type(), to) {
+        (DataType::Utf8, DataType::Utf8View) => Ok(cast(array, to)?),
+        _ => widen(array, to),
+    }
+}
+
+/// A schema with texts as views.
+pub(crate) fn viewed_schema(schema: &Schema) -> SchemaRef {
+    let viewed = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => field.clone(),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(viewed).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// The column ids of a version, in order.

@@ -11,6 +11,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use serde::{Deserialize, Serialize};
 use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
 
+use crate::adapt::viewed_schema;
 use crate::deaths::FileDeaths;
 use crate::parquet_file::crc_of;
 use crate::pki::{KeyRange, Pki};
@@ -109,6 +110,8 @@ pub(crate) struct DataFile {
     valid_to: AtomicU64,
     kept_until: AtomicU64,
     footer: OnceLock<ArrowReaderMetadata>,
+    /// The same for readers who want texts as views.
+    viewing_footer: OnceLock<ArrowReaderMetadata>,
     /// The same with least and greatest values of pages, for scans with predicates.
     paged_footer: OnceLock<ArrowReaderMetadata>,
     pub(crate) bounds: OnceLock<FileBounds>,
@@ -134,6 +137,7 @@ impl DataFile {
             valid_to: AtomicU64::new(meta.valid_to.0),
             kept_until: AtomicU64::new(meta.kept_until.0),
             footer: OnceLock::new(),
+            viewing_footer: OnceLock::new(),
             paged_footer: OnceLock::new(),
             bounds: OnceLock::new(),
             written_here: true,
@@ -245,6 +249,17 @@ impl DataFile {
             )));
         }
         Ok(self.footer.get_or_init(|| footer).clone())
+    }
+
+    /// Its footer for readers who want texts as views.
+    pub(crate) fn viewing_footer(&self) -> Result<ArrowReaderMetadata> {
+        if let Some(footer) = self.viewing_footer.get() {
+            return Ok(footer.clone());
+        }
+        let footer = self.footer()?;
+        let options = ArrowReaderOptions::new().with_schema(viewed_schema(footer.schema()));
+        let viewing = ArrowReaderMetadata::try_new(footer.metadata().clone(), options).map_err(|e| self.corrupt(e))?;
+        Ok(self.viewing_footer.get_or_init(|| viewing).clone())
     }
 
     /// True if reading it begins at once: the footer is known, and its bytes are on this machine.

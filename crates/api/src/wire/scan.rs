@@ -62,6 +62,7 @@ impl Plan {
             predicates: self.predicates.iter().map(WirePredicate::predicate).collect::<Result<_>>()?,
             limit: self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
             target_splits: self.splits.clamp(1, 1 << 16) as usize,
+            text_views: false,
         })
     }
 }
@@ -135,6 +136,7 @@ impl Split {
             columns: self.columns.clone(),
             predicates: self.predicates.iter().map(WirePredicate::predicate).collect::<Result<_>>()?,
             part: self.part.clone(),
+            text_views: false,
             rows: self.rows,
             bytes: self.bytes,
         })

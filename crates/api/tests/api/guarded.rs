@@ -130,6 +130,7 @@ async fn a_reader_reads_its_tables_with_nobodys_tickets() {
         predicates: Vec::new(),
         limit: None,
         target_splits: 1,
+        text_views: false,
     };
     assert_eq!(mine.plan_scan(&request(1)).await.expect("its own").exact_rows, Some(1));
     let denied = mine.plan_scan(&request(2)).await.expect_err("another's");

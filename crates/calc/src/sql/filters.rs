@@ -67,6 +67,10 @@ fn cell_of(expr: &Expr, column: &ColumnDef) -> Option<CellValue> {
         return None;
     }
     let stored = data_type(&column.ty);
+    let value = match value {
+        ScalarValue::Utf8View(text) => &ScalarValue::Utf8(text.clone()),
+        value => value,
+    };
     if value.data_type() != stored {
         return None;
     }

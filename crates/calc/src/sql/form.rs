@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StringBuilder};
+use arrow::array::{ArrayRef, AsArray, StringViewBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use tidelake_core::types::arrow::{TYPE_METADATA_KEY, type_to_json};
@@ -11,7 +11,7 @@ use tidelake_core::{ColumnDef, Error, TableDef, TypeKind, UpstreamType};
 
 use super::types::{LABELS_KEY, NAME_KEY};
 
-/// The field that plans see for a column.
+/// The field that plans see for a column. Texts are views: they are not copied out of files.
 pub(crate) fn sql_field(column: &ColumnDef) -> Field {
     let stored = tidelake_core::types::arrow::field(column);
     let mut metadata = stored.metadata().clone();
@@ -28,6 +28,7 @@ pub(crate) fn sql_field(column: &ColumnDef) -> Field {
         }
         _ => stored.data_type().clone(),
     };
+    let data_type = if data_type == DataType::Utf8 { DataType::Utf8View } else { data_type };
     Field::new(column.name.to_lowercase(), data_type, column.nullable).with_metadata(metadata)
 }
 
@@ -101,12 +102,14 @@ impl Form {
     /// Converts one stored column.
     pub(crate) fn apply(&self, array: &ArrayRef) -> Result<ArrayRef, Error> {
         let labels = match self {
+            // Of an engine that gives no views.
+            Form::Same if *array.data_type() == DataType::Utf8 => return Ok(cast(array, &DataType::Utf8View)?),
             Form::Same => return Ok(Arc::clone(array)),
             Form::Enum(labels) | Form::Set(labels) => labels,
         };
         let numbers = cast(array, &DataType::UInt64)?;
         let numbers = numbers.as_primitive::<UInt64Type>();
-        let mut texts = StringBuilder::with_capacity(numbers.len(), numbers.len() * 8);
+        let mut texts = StringViewBuilder::with_capacity(numbers.len());
         for value in numbers {
             match (value, self) {
                 (None, _) => texts.append_null(),

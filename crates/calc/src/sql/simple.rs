@@ -115,13 +115,14 @@ fn equality(condition: &Expr, schema: &DFSchema) -> Option<(usize, ScalarValue)>
     Some((at, of_type(value, schema.field(at).data_type())?))
 }
 
-/// The constant as a value of a column's type: that of another type of integers too if it is one of the column's.
+/// The constant as a value of a column's type: a text too, and that of another type of integers if it is one of the column's.
 fn of_type(value: &ScalarValue, ty: &DataType) -> Option<ScalarValue> {
     let own = value.data_type();
     if value.is_null() || own == *ty {
         return (!value.is_null()).then(|| value.clone());
     }
-    let cast = (own.is_integer() && ty.is_integer()).then(|| value.cast_to(ty).ok())??;
+    let text = own == DataType::Utf8 && *ty == DataType::Utf8View;
+    let cast = (text || own.is_integer() && ty.is_integer()).then(|| value.cast_to(ty).ok())??;
     (cast.cast_to(&own).ok()? == *value).then_some(cast)
 }
 

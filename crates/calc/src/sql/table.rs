@@ -97,6 +97,7 @@ impl TableProvider for ReplicaTable {
         request.predicates = filters.iter().filter_map(|f| predicate_of(f, &self.def)).collect();
         request.limit = if filters.is_empty() { limit } else { None };
         request.target_splits = state.config().target_partitions();
+        request.text_views = true;
         let plan = self.engine.plan_scan(&request).await.map_err(|e| port(&e))?;
         let schema = Arc::new(self.schema.project(&wanted)?);
         let forms: Arc<[Form]> = wanted.iter().map(|i| Form::of(&self.def.columns[*i])).collect();

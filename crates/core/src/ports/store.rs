@@ -121,6 +121,8 @@ pub struct ScanRequest {
     pub limit: Option<usize>,
     /// How many splits the reader would like.
     pub target_splits: usize,
+    /// Texts are welcome as views (`Utf8View`), which are not copied out of files. An engine may give `Utf8` all the same, and its plan says which.
+    pub text_views: bool,
 }
 
 impl ScanRequest {
@@ -135,6 +137,7 @@ impl ScanRequest {
             predicates: Vec::new(),
             limit: None,
             target_splits: 1,
+            text_views: false,
         }
     }
 }
@@ -215,6 +218,9 @@ pub struct ScanSplit {
     pub predicates: Vec<ColumnPredicate>,
     /// The engine's own description of the part, JSON by convention.
     pub part: String,
+    /// Texts come as views.
+    #[serde(default)]
+    pub text_views: bool,
     /// Estimated rows.
     pub rows: u64,
     /// Estimated bytes.

@@ -398,6 +398,7 @@ impl StoreEngine for MemStore {
             columns: columns.clone(),
             predicates: request.predicates.clone(),
             part: format!("[{part},{parts}]"),
+            text_views: false,
             rows: live / parts as u64,
             bytes: 0,
         };

@@ -2,6 +2,7 @@
 //! whenever it is read.
 
 mod bounds;
+mod buffers;
 mod lookup;
 mod memory;
 pub(crate) mod plan;

@@ -63,11 +63,12 @@ fn plan_of(
     least_rows: usize,
 ) -> Result<ScanPlan> {
     let columns = request.projection.clone().unwrap_or_else(|| def.columns.iter().map(|c| c.id).collect());
-    let target = Target::new(def.clone(), columns.clone())?;
+    let target = Target::new(def.clone(), columns.clone())?.with_views(request.text_views);
     let split = |part: Part, rows: u64, bytes: u64| -> Result<ScanSplit> {
         let part = serde_json::to_string(&part).map_err(|e| Error::Internal(format!("encode split: {e}")))?;
         let (columns, predicates) = (columns.clone(), request.predicates.clone());
-        Ok(ScanSplit { seq: request.seq, table: request.table, columns, predicates, part, rows, bytes })
+        let (seq, table, text_views) = (request.seq, request.table, request.text_views);
+        Ok(ScanSplit { seq, table, columns, predicates, part, text_views, rows, bytes })
     };
     let total = view.files.iter().map(|f| f.meta.rows).chain(view.memory.iter().map(|m| rows_of(&m.1))).sum::<u64>();
     let rows_per_split = total.div_ceil(request.target_splits.max(1) as u64).max(1);

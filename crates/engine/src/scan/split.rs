@@ -19,7 +19,7 @@ use crate::table::Units;
 
 pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dyn RowFilter>>) -> Result<BatchStream> {
     let def = inner.readable_def(split.seq, split.table)?;
-    let target = Target::new(def, split.columns.clone())?;
+    let target = Target::new(def, split.columns.clone())?.with_views(split.text_views);
     let part: Part =
         serde_json::from_str(&split.part).map_err(|e| Error::Invalid(format!("scan split {}: {e}", split.part)))?;
     let Ok(table) = inner.table(split.table) else { return Ok(futures::stream::empty().boxed()) };

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
@@ -17,6 +16,7 @@ use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder
 use tidelake_core::ports::{BatchStream, ColumnPredicate, RowFilter};
 use tidelake_core::{ColumnId, Error, Result};
 
+use super::buffers::read_range;
 use super::lookup::selection;
 use super::prune;
 use super::read::{FileColumns, FileRead, both, placed_groups};
@@ -78,7 +78,10 @@ struct Decoding {
 
 impl Open {
     fn new(scan: FileScan) -> Result<Open> {
-        let footer = scan.read.file.footer()?;
+        let footer = match scan.read.target.views {
+            true => scan.read.file.viewing_footer()?,
+            false => scan.read.file.footer()?,
+        };
         let groups = placed_groups(&footer, scan.read.groups.as_deref())?.into_iter();
         let columns = FileColumns::of(&scan.read)?;
         let filtering = match &scan.filter {
@@ -194,7 +197,7 @@ impl Filtering {
         if columns.ids.is_empty() {
             return Ok(None);
         }
-        let target = Target::new(read.target.def.clone(), asked.to_vec())?;
+        let target = Target::new(read.target.def.clone(), asked.to_vec())?.with_views(read.target.views);
         Ok(Some(Filtering { filter: filter.clone(), columns: Arc::new(columns), target }))
     }
 
@@ -256,10 +259,7 @@ async fn fetch(read: &FileRead, file: &Arc<File>, ranges: Vec<Range<u64>>) -> Re
     let bytes: u64 = ranges.iter().map(|r| r.end - r.start).sum();
     let all = move || -> Result<Vec<Bytes>> {
         let one = |range: &Range<u64>| -> Result<Bytes> {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
-            file.read_exact_at(&mut bytes, range.start)
-                .map_err(|e| Error::io(format!("read {}", path.display()), e))?;
-            Ok(Bytes::from(bytes))
+            read_range(&file, range).map_err(|e| Error::io(format!("read {}", path.display()), e))
         };
         ranges.iter().map(one).collect()
     };

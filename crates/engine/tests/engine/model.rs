@@ -379,6 +379,7 @@ impl Run {
         let Some(id) = catalog.tables.keys().next().copied() else { return };
         let mut request = ScanRequest::new(&lease(seq), id);
         request.target_splits = self.rng.random_range(1..5);
+        request.text_views = seq.is_multiple_of(2);
         let plan = self.engine().plan_scan(&request).await.unwrap();
         self.plans.push((seq, id, plan));
     }

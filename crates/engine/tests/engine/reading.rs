@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{DataType, Int32Type};
 use futures::TryStreamExt;
 use tidelake_core::ports::{ColumnBounds, ColumnPredicate, PredicateOp, RowFilter, ScanRequest, StoreEngine};
 use tidelake_core::testing::tables::{
@@ -127,6 +127,37 @@ async fn a_filter_on_an_added_column_and_on_one_that_is_not_asked_for() {
     // Old rows have 5, though their file has no such column.
     assert!(read(&engine, &request, filter(4, 6)).await.len() >= 10);
     assert_eq!(read(&engine, &request, filter(2, 3)).await, [[int(0)], [int(1)], [int(2)]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_come_as_views_where_they_are_asked_for() {
+    for flush in [false, true] {
+        let dir = tempdir();
+        let engine = open(&small(&dir)).await;
+        history(&engine, flush).await;
+        let mut w = engine.open_writer(WriterEpoch(2)).await.unwrap();
+        let wider = altered(&accounts(1, "a"), |d| {
+            add_column(d, "more", UpstreamType::new(TypeKind::VarChar).with_length(40), text("a text of the catalog"));
+        });
+        w.stage(schema(4, SchemaChange::AlterTable(Box::new(wider.clone())))).await.unwrap();
+        w.stage(inserts(&wider, 4, &[vec![int(5000), int(3), null(), text("more")]])).await.unwrap();
+        w.publish(CommitSeq(4), position(4)).await.unwrap();
+        for (seq, columns) in [(1, 3), (3, 3), (4, 4)] {
+            let mut request = ScanRequest::new(&lease(seq), T);
+            let types = async |request: &ScanRequest| {
+                let plan = engine.plan_scan(request).await.unwrap();
+                let types: Vec<_> = plan.schema.fields().iter().map(|f| f.data_type().clone()).collect();
+                types
+            };
+            assert!(!types(&request).await.contains(&DataType::Utf8View));
+            let filter = || Some(Arc::new(Below { columns: vec![ColumnId(2)], limit: 7 }));
+            let plain = (read(&engine, &request, None).await, read(&engine, &request, filter()).await);
+            request.text_views = true;
+            assert_eq!(types(&request).await[2..], vec![DataType::Utf8View; columns - 2]);
+            let views = (read(&engine, &request, None).await, read(&engine, &request, filter()).await);
+            assert!(views == plain && !plain.1.is_empty(), "seq {seq}, flushed: {flush}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, ListArray, StringArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::SortOptions;
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -149,6 +149,8 @@ impl Accumulator for Pieces {
         let [texts, keys, sorts @ ..] = values else {
             return Err(DataFusionError::Internal("GROUP_CONCAT without its arguments".into()));
         };
+        // Columns are views.
+        let (texts, keys) = (cast(texts, &DataType::Utf8)?, cast(keys, &DataType::Utf8)?);
         let (texts, keys) = (texts.as_string::<i32>(), keys.as_string::<i32>());
         let rows = match &self.converter {
             Some(converter) => Some(converter.convert_columns(sorts)?),

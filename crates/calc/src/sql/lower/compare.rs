@@ -148,7 +148,8 @@ fn texts(args: &[Expr], schema: &DFSchema, c: &Arc<EvalContext>) -> Result<(Expr
 }
 
 fn as_text(expr: Expr, field: &Field, c: &Arc<EvalContext>) -> Expr {
-    if *field.data_type() == DataType::Utf8 { expr } else { to_type(expr, Ty::Text, c) }
+    let text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View);
+    if text { expr } else { to_type(expr, Ty::Text, c) }
 }
 
 pub(super) fn like(args: Vec<Expr>, schema: &DFSchema, c: &Arc<EvalContext>) -> Result<Expr> {
