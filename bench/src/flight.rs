@@ -1,16 +1,18 @@
-//! What a scan costs over the Magic API beside the same scan in the process: a wide table of numbers, all columns, all rows.
+//! What reading costs over the Magic API beside the same in the process: scans of a wide table of numbers, all columns, all rows, and look-ups of one key.
+//! A look-up is a reader's whole way: a lease, a plan, its split, the lease given back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use futures::{StreamExt, TryStreamExt, stream};
 use tidelake_access::Door;
 use tidelake_api::{Connection, FlightStore, Magic, MagicServer, RemoteLatch};
-use tidelake_core::ports::{Freshness, Latch, ScanRequest, StoreEngine};
+use tidelake_core::ports::{ColumnPredicate, Freshness, Latch, PredicateOp, ScanRequest, StoreEngine};
 use tidelake_core::types::{TypeKind, UpstreamType};
-use tidelake_core::{ColumnDef, Error, TableDef, TableId, TableName};
+use tidelake_core::{CellValue, ColumnDef, Error, TableDef, TableId, TableName};
 use tokio_util::sync::CancellationToken;
 
 use crate::Flight;
@@ -18,6 +20,8 @@ use crate::lab::Lab;
 use crate::scans::work_so_far;
 
 const STEP: u64 = 65_536;
+const LOOK_UPS: u64 = 1000;
+const READERS: usize = 16;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Loads, then scans in turn: in the process, over loopback with one stream, with as many as there are splits.
@@ -62,6 +66,8 @@ pub async fn measure(args: &Flight) -> Result<()> {
             "  {what:30} {time:8.1} ms ({work:.0} of work, both sides), {rate:5.2} GB/s of Arrow data, ratio {ratio:5.2}"
         );
     }
+    look_ups("in the process", &*local, &*latch, &table, args.rows).await?;
+    look_ups("over Flight", &remote, &remote_latch, &table, args.rows).await?;
     leases(&remote_latch, args.rounds * 200).await?;
     cancel.cancel();
     Ok(())
@@ -102,6 +108,36 @@ async fn scan(engine: &dyn StoreEngine, latch: &dyn Latch, table: &TableDef, spl
     let rows: u64 = read.buffer_unordered(splits).try_fold(0, async |sum, rows| Ok(sum + rows)).await?;
     let width: u64 = plan.schema.fields().iter().filter_map(|f| f.data_type().primitive_width()).sum::<usize>() as u64;
     Ok((rows, rows * width))
+}
+
+/// Single keys, one after the other, then by many readers at a time.
+async fn look_ups(what: &str, engine: &dyn StoreEngine, latch: &dyn Latch, table: &TableDef, rows: u64) -> Result<()> {
+    let look_up = async |n: u64| {
+        let begun = Instant::now();
+        let lease = latch.acquire(Freshness::Any, MINUTE, MINUTE).await?;
+        let mut request = ScanRequest::new(&lease, table.id);
+        let id = n.wrapping_mul(7_368_787) % rows;
+        let values = vec![CellValue::Int(id as i64)];
+        request.predicates = vec![ColumnPredicate { column: table.columns[0].id, op: PredicateOp::Eq, values }];
+        let mut found = 0;
+        for split in &engine.plan_scan(&request).await?.splits {
+            let batches: Vec<RecordBatch> = engine.read_split(split).await?.try_collect().await?;
+            let ids = batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values());
+            found += ids.filter(|found| **found == id as i64).count();
+        }
+        ensure!(found == 1, "key {id} was found {found} times");
+        anyhow::Ok(begun.elapsed())
+    };
+    let mut times = Vec::new();
+    for n in 0..LOOK_UPS {
+        times.push(look_up(n).await?);
+    }
+    times.sort_unstable();
+    let begun = Instant::now();
+    stream::iter(0..LOOK_UPS).map(look_up).buffer_unordered(READERS).try_for_each(async |_| Ok(())).await?;
+    let (median, rate) = (times[times.len() / 2].as_secs_f64() * 1e3, LOOK_UPS as f64 / begun.elapsed().as_secs_f64());
+    println!("  look-ups {what:20} median {median:.2} ms; {rate:.0} a second by {READERS} readers");
+    Ok(())
 }
 
 /// Leases taken, renewed and given back, one after the other.
