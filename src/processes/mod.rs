@@ -37,8 +37,9 @@ use settings::EnginePlace;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a writer without a buffer cannot go on where an engine is.
-const NO_PLACE: &str = "there is only the beginning of a copy, and nobody knows where the upstream was then: go on with the data \
-                        directory of the writer that began it, or begin anew with empty data directories of writer and engine";
+const NO_PLACE: &str = "there is only what a copy by an older Tidelake put in, which did not note where the upstream was then: go on with the \
+                        data directory of the writer that made it (it notes the place when it starts), or begin anew with empty \
+                        data directories of writer and engine";
 
 /// True for what may be different when it is tried again, also because the engine's process restarted.
 fn may_come_back(error: &Error) -> bool {

@@ -28,6 +28,7 @@ mod freshness;
 mod histories;
 mod interval;
 mod limits;
+mod lost_buffer;
 mod magic_api;
 mod matrix;
 mod mirror;
