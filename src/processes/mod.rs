@@ -20,7 +20,7 @@ mod lineage;
 mod settings;
 mod upstream_probe;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,10 +95,12 @@ fn latch_line(latches: &[EnginePlace]) -> Result<Arc<LatchLine>> {
     Ok(LatchLine::of(latches.iter().map(connect).collect::<Result<_>>()?)?)
 }
 
+/// A file that an option names.
+fn read(option: &str, file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("read {} ({option})", file.display()))
+}
+
 fn read_login(login: &EngineLoginArgs) -> Result<Login> {
-    let read = |option: &str, file: &PathBuf| {
-        std::fs::read(file).with_context(|| format!("read {} ({option})", file.display()))
-    };
     let identity = match (&login.engine_cert, &login.engine_key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((read("--engine-cert", cert)?, read("--engine-key", key)?)),

@@ -20,6 +20,7 @@ mod crashes;
 mod demo;
 mod differential;
 mod engine;
+mod etcd_login;
 mod failover;
 mod files;
 mod fleet;
