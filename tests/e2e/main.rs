@@ -28,6 +28,7 @@ mod fleet_chaos;
 mod freshness;
 mod histories;
 mod interval;
+mod jdbc;
 mod limits;
 mod lost_buffer;
 mod magic_api;
