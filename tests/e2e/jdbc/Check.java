@@ -103,7 +103,7 @@ public class Check {
     }
 
     private static void errors(Connection connection) {
-        for (String sql : new String[] {"SELECT * FROM shop.nothing", "SELECT * FROM hr.pay", "SELEC 1", "DELETE FROM shop.pairs"}) {
+        for (String sql : new String[] {"SELECT * FROM shop.nothing", "SELECT * FROM hr.pay", "SELECT a FROM shop.pairs WHERE", "DELETE FROM shop.pairs"}) {
             try (Statement statement = connection.createStatement()) {
                 statement.execute(sql);
                 System.out.println("done: " + sql);
