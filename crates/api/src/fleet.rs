@@ -18,6 +18,8 @@ use crate::wire::Plan;
 
 /// How long one engine may take to plan if there is another one to ask.
 const QUICK: Duration = Duration::from_secs(5);
+/// How long a scan that has given nothing yet is sent to its engine again: the next statement asks another one.
+const SEND_AGAIN: Duration = Duration::from_secs(2);
 /// How long to wait until an engine is heard to have a seq that the latch gave: its word may come after the latch's.
 const WORD: Duration = Duration::from_millis(200);
 
@@ -219,7 +221,7 @@ impl StoreEngine for FleetStore {
         let Part { engine, part } = serde_json::from_str(&split.part).map_err(wrong)?;
         let none = || Error::Invalid(format!("a split of engine {engine}, and there is none"));
         let store = self.stores.get(engine).ok_or_else(none)?;
-        store.read_split(&ScanSplit { part, ..split.clone() }).await
+        store.read_within(&ScanSplit { part, ..split.clone() }, SEND_AGAIN).await
     }
 
     /// The oldest seq that all have that are heard.

@@ -37,8 +37,8 @@ pub use feed::{WriterLine, about};
 pub use fleet::FleetStore;
 pub use flow::RowsOut;
 pub use hub::{
-    Fed, FleetLine, HUB_READ_CALLS, HUB_WRITE_CALLS, Hub, HubFlight, HubOptions, HubSeat, HubServer, Reporter, fence,
-    join,
+    Fed, FleetLine, HUB_ADMIN_CALLS, HUB_READ_CALLS, HUB_WRITE_CALLS, Hub, HubFlight, HubOptions, HubSeat, HubServer,
+    Reporter, fence, join,
 };
 pub use latch::RemoteLatch;
 pub use leases::new_name;

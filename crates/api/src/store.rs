@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightDescriptor;
@@ -39,6 +39,8 @@ const WORK: Duration = Duration::from_secs(600);
 const STAGED_BYTES: usize = 8 << 20;
 /// How long to wait after a lost connection.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a scan that has given nothing yet is sent again after a lost connection.
+const SEND_AGAIN: Duration = Duration::from_secs(10);
 
 /// A store engine reached over the Magic API.
 pub struct FlightStore {
@@ -189,6 +191,33 @@ impl FlightStore {
         })
     }
 
+    /// The rows of a split. As long as there is no row yet, one whose line is lost is sent again, for so long: it gives the same rows as long as its
+    /// lease lives, which the engine checks. Once there are rows it is not: the same rows may come in another order.
+    pub(crate) async fn read_within(&self, split: &ScanSplit, patience: Duration) -> Result<BatchStream> {
+        let begun = Instant::now();
+        loop {
+            match self.begin_split(split).await {
+                Err(error @ Error::Unavailable(_)) if begun.elapsed() + AGAIN < patience => {
+                    tracing::debug!(%error, "a scan lost its line before its first row, and is sent again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    /// The rows of a split, once the first of them are there.
+    async fn begin_split(&self, split: &ScanSplit) -> Result<BatchStream> {
+        let wrong = |e| Error::Invalid(format!("a split that is none of this engine: {e}"));
+        let Part { lease, lineage, part } = serde_json::from_str(&split.part).map_err(wrong)?;
+        let ticket = ticket(Split { part, lineage, ..Split::of(split, lease) })?;
+        let data = self.shared.connection.get(ticket.into()).await?;
+        let batches = FlightRecordBatchStream::new_from_flight_data(ending::checked(data));
+        let mut batches = batches.try_filter(|batch| ready(batch.num_rows() > 0)).map_err(|e| of_flight(&e)).boxed();
+        let first = batches.try_next().await?;
+        Ok(futures::stream::iter(first.map(Ok)).chain(batches).boxed())
+    }
+
     fn ask_now(&self) -> Progresses {
         match self.shared.connection.call_now("progress", Nothing {}) {
             Ok(now) => now,
@@ -246,12 +275,7 @@ impl StoreEngine for FlightStore {
     }
 
     async fn read_split(&self, split: &ScanSplit) -> Result<BatchStream> {
-        let wrong = |e| Error::Invalid(format!("a split that is none of this engine: {e}"));
-        let Part { lease, lineage, part } = serde_json::from_str(&split.part).map_err(wrong)?;
-        let ticket = ticket(Split { part, lineage, ..Split::of(split, lease) })?;
-        let data = self.shared.connection.get(ticket.into()).await?;
-        let batches = FlightRecordBatchStream::new_from_flight_data(ending::checked(data));
-        Ok(batches.try_filter(|batch| ready(batch.num_rows() > 0)).map_err(|e| of_flight(&e)).boxed())
+        self.read_within(split, SEND_AGAIN).await
     }
 
     fn horizon(&self) -> CommitSeq {

@@ -214,7 +214,7 @@ impl Buffer for DiskBuffer {
         let dirty = std::mem::take(&mut log.dirty);
         let (file, written, number) = (log.file.clone(), log.written, log.segments.back().map_or(0, |s| s.number));
         let head = log.last_seq();
-        let noted = log.noted.take();
+        let noted = log.noted.clone();
         let read = noted.iter().chain(log.tail.read_position()).max_by(|a, b| a.cmp_order(b)).cloned();
         let (appended, bytes) = (log.appended, log.retained_bytes);
         drop(log);

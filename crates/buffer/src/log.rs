@@ -53,7 +53,7 @@ pub(crate) struct Log {
     /// Spilling transactions that are open, and the segment of their first chunk.
     pub open: BTreeMap<u64, u64>,
     pub tail: Tail,
-    /// Noted by the source, not published yet.
+    /// How far the source said that it had read; control records are stored with it.
     pub noted: Option<SourcePosition>,
     pub ids: RetainedIds,
     pub released: ReleasedMark,

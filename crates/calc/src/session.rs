@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::Stream;
 use tidelake_access::Caller;
@@ -74,6 +74,8 @@ pub struct Prepared {
     pub id: u32,
     /// Number of `?`.
     pub parameters: usize,
+    /// What each is best sent as, for drivers that bind nothing else; anything else may come.
+    pub parameter_types: Vec<DataType>,
     /// Result columns as far as they are known before execution; empty for statements without rows.
     pub schema: SchemaRef,
 }

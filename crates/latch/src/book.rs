@@ -105,6 +105,12 @@ impl Book {
         self.page.lock().clone()
     }
 
+    /// True if an engine is on it with this address.
+    #[must_use]
+    pub fn lists(&self, engine: &str, address: &str) -> bool {
+        self.page.lock().engines.get(engine).is_some_and(|known| known == address)
+    }
+
     /// Changes it; durable when this returns. May block.
     ///
     /// # Errors

@@ -151,6 +151,26 @@ impl Fleet {
         Ok(new)
     }
 
+    /// Forgets an engine that is gone for good: nobody waits for it. What was shown stays the least that counts, so if it says something
+    /// again it is a new one, as any other. True if it was known.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it still says something.
+    pub fn forget(&mut self, engine: &str, now: Instant) -> Result<bool> {
+        if let Some(member) = self.members.get(engine) {
+            let (silent, address) = (now.saturating_duration_since(member.heard), &member.report.address);
+            if silent <= SILENT {
+                return Err(Error::Invalid(format!(
+                    "the engine {engine} at {address} reported {} ms ago: end it first, and wait {} s",
+                    silent.as_millis(),
+                    SILENT.as_secs()
+                )));
+            }
+        }
+        let was_expected = self.expected.remove(engine);
+        Ok(self.members.remove(engine).is_some() || was_expected)
+    }
+
     fn note_foremost(&mut self, now: Instant) {
         let own = self.members.values().filter(|m| self.is_own(m)).map(|m| m.report.published.seq).max();
         let Some(newest) = own else { return };

@@ -26,7 +26,7 @@ mod s3;
 mod template;
 
 pub use client::SqlClient;
-pub use etcd::Etcd;
+pub use etcd::{Etcd, EtcdCerts};
 pub use kafka::Kafka;
 pub use kind::{ServerKind, component, obtained};
 pub use mariadb::MariaDb;

@@ -76,7 +76,8 @@ async fn take_over(
 }
 
 /// Whose seqs the engines have, and how far the hindmost is: upstream has what follows, and what the others have of it already is compared with that
-/// ([`super::adopt`]). One that has nothing is left out, as what the others have is in no bin log: until it begins with another engine's files.
+/// ([`super::adopt`]). One that has nothing, or only lacks records of a copy, is left out, as what the others have is in no bin log: until it begins
+/// with another engine's files.
 fn agree(known: &Lineages, stand: &[Stands]) -> Result<(Option<String>, Progress)> {
     let filled = || stand.iter().filter(|(_, fed)| fed.durable.seq > CommitSeq::ZERO);
     let common = match &known.lineage {
@@ -94,15 +95,16 @@ fn agree(known: &Lineages, stand: &[Stands]) -> Result<(Option<String>, Progress
              out, or let it begin with another engine's files (docs/guide.md)"
         );
     }
-    // Where there is only the beginning of a copy, nobody knows from where on upstream's changes are missing.
-    let placed = whole().filter(|(_, fed)| fed.durable.position.is_known());
-    let at = placed.min_by_key(|(_, fed)| fed.durable.seq).map(|(_, fed)| fed.durable.clone());
+    // An older Tidelake's copy does not say from where on upstream's changes are missing.
+    let placed = whole().map(|(_, fed)| &fed.durable).filter(|at| at.position.is_known());
+    // At one place of the upstream they differ by records of a copy only, which were lost with the buffer: who has most of them has all.
+    let at = placed.min_by(|a, b| a.position.cmp_order(&b.position).then(b.seq.cmp(&a.seq))).cloned();
     ensure!(at.is_some() || filled().next().is_none(), NO_PLACE);
     let at = at.unwrap_or_default();
     for (address, fed) in stand.iter().filter(|(_, fed)| fed.durable.seq < at.seq) {
         tracing::error!(
             engine = %address, has = %fed.durable.seq, others = %at.seq,
-            "the engine has nothing, or only the beginning of a copy: let it begin with another engine's files (docs/guide.md)"
+            "the engine has nothing, or lacks records of a copy: let it begin with another engine's files (docs/guide.md)"
         );
     }
     Ok((common, at))
@@ -139,14 +141,24 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_copy_is_no_place_to_begin() {
+    fn a_copy_without_its_place_is_no_place_to_begin() {
         let mut copying = stands(Some("a"), 5);
         copying.1.durable.position = SourcePosition::default();
         let refused = agree(&known(Some("a"), &[]), &[copying.clone()]).expect_err("nobody knows where upstream was");
-        assert!(refused.to_string().contains("beginning of a copy"), "{refused}");
+        assert!(refused.to_string().contains("did not note"), "{refused}");
         let (_, at) =
             agree(&known(Some("a"), &[]), &[copying, stands(Some("a"), 8)]).expect("the other one is further");
         assert_eq!(at.seq, CommitSeq(8));
+    }
+
+    /// Two engines in the middle of a copy, on an upstream that stood meanwhile.
+    #[test]
+    fn what_only_a_copy_put_in_is_not_thrown_away() {
+        let mut further = stands(Some("a"), 9);
+        further.1.durable.position.minor = 5;
+        let all = [stands(Some("a"), 5), further.clone(), stands(Some("a"), 12)];
+        let (_, at) = agree(&known(Some("a"), &[]), &all).expect("of one buffer");
+        assert_eq!(at.seq, CommitSeq(9), "the bin log has what comes after it, not what is before");
     }
 
     #[test]

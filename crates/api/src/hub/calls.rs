@@ -13,12 +13,14 @@ use tidelake_latch::{Ancestor, Report};
 use super::Hub;
 use crate::leases::LONGEST;
 use crate::wire::{
-    About, Acquire, Answer, Before, Leased, Lineages, Nothing, OfLease, OfSeq, Progresses, Renew, Reported, WireReport,
-    decode, encode,
+    About, Acquire, Answer, Before, Forget, Known, Leased, Lineages, Nothing, OfLease, OfSeq, Progresses, Renew,
+    Reported, WireReport, decode, encode,
 };
 
 /// Names of the calls that anyone may make.
 pub const HUB_READ_CALLS: &[&str] = &["acquire", "renew", "check", "release", "progress", "about", "lineage"];
+/// Names of the calls of people who look after it.
+pub const HUB_ADMIN_CALLS: &[&str] = &["forget"];
 /// Names of the calls of engines and writers.
 pub const HUB_WRITE_CALLS: &[&str] = &["report", "grant_writer", "begin_writer", "take_over", "tell", "answer"];
 
@@ -33,6 +35,10 @@ impl Hub {
         if HUB_WRITE_CALLS.contains(&name) {
             caller.rights.check(Right::Write)?;
             return self.write_call(name, body).await;
+        }
+        if HUB_ADMIN_CALLS.contains(&name) {
+            caller.rights.check(Right::Admin)?;
+            return answer(self.forget(decode(body)?).await?);
         }
         caller.rights.check(Right::Read)?;
         match name {
@@ -139,13 +145,32 @@ impl Hub {
         Lineages { lineage: page.lineage, ancestors: page.ancestors.into_iter().map(before).collect() }
     }
 
+    /// An engine is gone for good. The page names it until it is certain that nobody waits for it here; one that reports meanwhile is a new
+    /// one, and put there again by its next report.
+    async fn forget(&self, Forget { engine }: Forget) -> Result<Known> {
+        let known = self.fleet.lock().forget(&engine, Instant::now())?;
+        let name = engine.clone();
+        let listed = self.change(move |page| Ok(page.engines.remove(&name).is_some())).await?;
+        let engines: Vec<String> = self.book.page().engines.into_keys().collect();
+        if !known && !listed {
+            return Err(Error::NotFound(format!(
+                "engine {engine:.200} at this latch, which knows {}",
+                if engines.is_empty() { "none".to_owned() } else { engines.join(", ") }
+            )));
+        }
+        tracing::info!(engine, "the engine is forgotten: nobody waits for it any more");
+        self.news.notify_one();
+        Ok(Known { engines })
+    }
+
     async fn report(&self, report: WireReport) -> Result<Reported> {
         if report.engine.is_empty() || report.engine.len() > 200 {
             return Err(Error::Invalid("an engine has a name of 1 to 200 bytes".into()));
         }
         let (name, address, lineage) = (report.engine.clone(), report.address.clone(), report.lineage.clone());
-        let new = self.fleet.lock().report(of_wire(report), Instant::now())?;
-        if new && self.book.page().engines.get(&name) != Some(&address) {
+        self.fleet.lock().report(of_wire(report), Instant::now())?;
+        // Looked at with each report: it may be new, or one that was just forgotten.
+        if !self.book.lists(&name, &address) {
             self.change(move |page| {
                 page.engines.insert(name, address);
                 Ok(())

@@ -22,7 +22,7 @@ use tidelake_latch::backend::Leading;
 use tidelake_latch::{Book, Fleet, LatchOptions, LocalLatch, Page, Report, Standing};
 use tokio::sync::{Notify, watch};
 
-pub use calls::{HUB_READ_CALLS, HUB_WRITE_CALLS};
+pub use calls::{HUB_ADMIN_CALLS, HUB_READ_CALLS, HUB_WRITE_CALLS};
 pub use reporter::Reporter;
 pub use server::{HubFlight, HubSeat, HubServer};
 pub use writer::{Fed, FleetLine, fence, join};

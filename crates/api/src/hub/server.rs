@@ -18,7 +18,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{HUB_READ_CALLS, HUB_WRITE_CALLS, Hub};
+use super::{HUB_ADMIN_CALLS, HUB_READ_CALLS, HUB_WRITE_CALLS, Hub};
 use crate::client::{PING, PONG};
 use crate::door::{LetIn, caller, incoming};
 use crate::errors::to_status;
@@ -158,7 +158,8 @@ impl FlightService for HubFlight {
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        let names = HUB_READ_CALLS.iter().chain(HUB_WRITE_CALLS).map(|name| format!("{ACTIONS}{name}"));
+        let names = HUB_READ_CALLS.iter().chain(HUB_WRITE_CALLS).chain(HUB_ADMIN_CALLS);
+        let names = names.map(|name| format!("{ACTIONS}{name}"));
         let all = names
             .chain([WATCH.to_owned(), QUESTIONS.to_owned()])
             .map(|name| Ok(ActionType { r#type: name, description: String::new() }));

@@ -78,6 +78,22 @@ pub struct TakeOver {
     pub at: CommitSeq,
 }
 
+/// `forget`: an engine that was taken away for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forget {
+    /// Its name.
+    pub engine: String,
+}
+
+/// The answer to `forget`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// The engines that the latch knows still.
+    pub engines: Vec<String>,
+}
+
 /// `grant_writer`: an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

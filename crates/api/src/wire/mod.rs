@@ -21,7 +21,7 @@ pub use calls::{
     StageSchema, WireFreshness,
 };
 pub use desk::{About, Answer, Asked, BeginWriter, Question, Tell};
-pub use fleet::{Before, GrantWriter, Lineages, Reported, TakeOver, WireReport};
+pub use fleet::{Before, Forget, GrantWriter, Known, Lineages, Reported, TakeOver, WireReport};
 pub use scan::{Plan, Planned, Split};
 pub use value::{WireBounds, WireCell, WirePredicate, to_hex};
 

@@ -144,6 +144,31 @@ async fn a_cut_stream_is_an_error() {
     assert_eq!(rows, MANY);
 }
 
+/// Without a row yet, it is sent again until the line is there; with some, it is an error at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_lost_its_line_before_its_first_row_is_sent_again() {
+    let mut line = Line::open().await;
+    line.fill().await;
+    let lease = line.latch.acquire(Freshness::Any, LONG, LONG).await.expect("lease");
+    let split = line.splits(&ScanRequest::new(&lease, TABLE)).await.expect("a plan").remove(0);
+    for _ in 0..3 {
+        line.proxy.cut();
+        let healed = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            line.proxy.heal();
+        };
+        let ((rows, ended), ()) = tokio::join!(line.read(&split, |_| {}), healed);
+        ended.expect("it was sent again");
+        assert_eq!(rows, MANY);
+    }
+    // A lease that is over is not waited for.
+    line.restart().await;
+    let begun = Instant::now();
+    let (rows, ended) = line.read(&split, |_| {}).await;
+    assert!(rows == 0 && matches!(ended, Err(Error::SnapshotExpired(_))), "{ended:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv8_a_stream_ends_with_its_lease() {
     let mut line = Line::open().await;

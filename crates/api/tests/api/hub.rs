@@ -59,22 +59,26 @@ fn local() -> SocketAddr {
 }
 
 /// A latch at one address, over all its starts.
-struct LatchHome {
+pub(crate) struct LatchHome {
     dir: Arc<TempDir>,
     address: SocketAddr,
+    /// What leads there.
+    pub(crate) seat: HubSeat,
     threads: Option<Threads>,
 }
 
 impl LatchHome {
     fn start() -> LatchHome {
-        let mut home = LatchHome { dir: Arc::new(tempdir()), address: local(), threads: None };
+        let mut home =
+            LatchHome { dir: Arc::new(tempdir()), address: local(), seat: HubSeat::default(), threads: None };
         home.restart();
         home
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.threads = None;
-        let (dir, address) = (self.dir.clone(), self.address);
+        self.seat = HubSeat::default();
+        let (dir, address, seat) = (self.dir.clone(), self.address, self.seat.clone());
         let (threads, address) = Threads::start(move |cancel| async move {
             let leading = loop {
                 match FileBackend::new(dir.path()).campaign().expect("asked") {
@@ -83,7 +87,6 @@ impl LatchHome {
                 }
             };
             let options = HubOptions { patience: PATIENCE, retention: Duration::ZERO, grace: Duration::ZERO };
-            let seat = HubSeat::default();
             seat.take(Some(Hub::open(leading, options).await.expect("a page")));
             let door = Door::grpc(address, None).await.expect("bind");
             HubServer::start(door, Arc::<Guard>::default(), seat, cancel).expect("start").local_addr()
@@ -100,11 +103,11 @@ impl LatchHome {
     }
 
     /// What is readable now.
-    async fn shown(&self) -> Result<u64> {
+    pub(crate) async fn shown(&self) -> Result<u64> {
         Ok(self.acquire(Freshness::Any).await?.seq().0)
     }
 
-    async fn shows(&self, seq: u64) {
+    pub(crate) async fn shows(&self, seq: u64) {
         let begun = Instant::now();
         while self.shown().await.ok() != Some(seq) {
             assert!(begun.elapsed() < Duration::from_secs(10), "shown is {:?}, not {seq}", self.shown().await);
@@ -114,7 +117,7 @@ impl LatchHome {
 }
 
 /// An engine at one address, over all its starts.
-struct EngineHome {
+pub(crate) struct EngineHome {
     kind: Kind,
     desk: Arc<TempDir>,
     name: &'static str,
@@ -130,8 +133,13 @@ impl EngineHome {
         home
     }
 
-    fn restart(&mut self, latch: &LatchHome) {
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
         self.threads = None;
+    }
+
+    pub(crate) fn restart(&mut self, latch: &LatchHome) {
+        self.kill();
         let (kind, desk, line, address) = (self.kind.clone(), self.desk.clone(), latch.line(), self.address);
         let name = self.name.to_owned();
         let (threads, address) = Threads::start(move |cancel| async move {
@@ -157,7 +165,12 @@ impl EngineHome {
     }
 
     /// A writer of this buffer, which has begun.
-    async fn writer(&self, latch: &LatchHome, session: &FleetLine, lineage: &str) -> Result<Box<dyn StoreWriter>> {
+    pub(crate) async fn writer(
+        &self,
+        latch: &LatchHome,
+        session: &FleetLine,
+        lineage: &str,
+    ) -> Result<Box<dyn StoreWriter>> {
         let epoch = FleetLine::grant(&latch.line(), Some(lineage)).await?;
         join(&self.connection(), epoch, lineage, session.ancestors()).await?;
         FlightStore::over(self.connection()).await?.open_writer(epoch).await
@@ -165,13 +178,13 @@ impl EngineHome {
 }
 
 /// A latch, two engines with a table, and a session of the writer `b`, which has told that readers may read.
-struct Rig {
-    latch: LatchHome,
-    engines: [EngineHome; 2],
-    session: FleetLine,
+pub(crate) struct Rig {
+    pub(crate) latch: LatchHome,
+    pub(crate) engines: [EngineHome; 2],
+    pub(crate) session: FleetLine,
 }
 
-async fn rig() -> (Rig, [Box<dyn StoreWriter>; 2]) {
+pub(crate) async fn rig() -> (Rig, [Box<dyn StoreWriter>; 2]) {
     let latch = LatchHome::start();
     let engines = [EngineHome::start("one", &latch), EngineHome::start("two", &latch)];
     let session = FleetLine::begin(latch.line(), "b").await.expect("the first buffer is taken");
@@ -187,7 +200,7 @@ async fn rig() -> (Rig, [Box<dyn StoreWriter>; 2]) {
 }
 
 /// A table at seq 1, and one row with each seq from 2 on.
-async fn publish(writer: &mut dyn StoreWriter, seqs: std::ops::RangeInclusive<u64>) -> Result<()> {
+pub(crate) async fn publish(writer: &mut dyn StoreWriter, seqs: std::ops::RangeInclusive<u64>) -> Result<()> {
     let def = accounts(1, "a");
     for seq in seqs {
         if seq == 1 {

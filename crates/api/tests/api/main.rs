@@ -3,6 +3,7 @@
 mod conformance;
 mod desk;
 mod faults;
+mod forgetting;
 mod guarded;
 mod hostile;
 mod hub;

@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidelake_api::errors::{WireError, of_status, to_status};
 use tidelake_api::wire::{
-    About, Acquire, Answer, Asked, Before, BeginWriter, Catalogs, GrantWriter, Leased, Lineages, Nothing, OfCatalog,
-    OfEpoch, OfLease, OfSeq, OfTable, Plan, Planned, Progresses, Publish, Question, Renew, Reported, Split, Stage,
-    StageSchema, TakeOver, Tell, WireBounds, WireCell, WireFreshness, WirePredicate, WireReport, decode, encode,
-    from_ticket, ticket,
+    About, Acquire, Answer, Asked, Before, BeginWriter, Catalogs, Forget, GrantWriter, Known, Leased, Lineages,
+    Nothing, OfCatalog, OfEpoch, OfLease, OfSeq, OfTable, Plan, Planned, Progresses, Publish, Question, Renew,
+    Reported, Split, Stage, StageSchema, TakeOver, Tell, WireBounds, WireCell, WireFreshness, WirePredicate,
+    WireReport, decode, encode, from_ticket, ticket,
 };
 use tidelake_core::ports::PredicateOp;
 use tidelake_core::ports::store::Progress;
@@ -200,6 +200,8 @@ fn calls_at_a_latch() {
     is(take_over, r#"{"v":1,"epoch":3,"lineage":"b1","known":"a1","before":"a1","at":9}"#);
     is(GrantWriter { lineage: Some("b1".into()) }, r#"{"v":1,"lineage":"b1"}"#);
     is(GrantWriter::default(), r#"{"v":1}"#);
+    is(Forget { engine: "one".into() }, r#"{"v":1,"engine":"one"}"#);
+    is(Known { engines: vec!["two".into()] }, r#"{"v":1,"engines":["two"]}"#);
 }
 
 #[test]

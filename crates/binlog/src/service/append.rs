@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidelake_core::control::{self, ControlRecord};
 use tidelake_core::ports::Buffer;
-use tidelake_core::{Error, Result, SourcePosition};
+use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -99,8 +99,13 @@ fn append(
     let start = reached.clone();
     // positions are kept with transactions; that of a file without any, or of another server, in a record of its own
     let mut kept = buffer.read_position().borrow().as_ref().map_or(start.major, |read| read.major);
+    let untold = *buffer.head().borrow() > CommitSeq::ZERO && buffer.read_position().borrow().is_none();
     let mut sink = Tracking { inner: BufferSink::new(buffer), reached, dirty: false };
     sink.inner.note_read(start);
+    if untold {
+        // a copy by a Tidelake that did not say with its records how far it had read
+        note_in_record(buffer)?;
+    }
     buffer.sync()?;
     while let Some(first) = items.blocking_recv() {
         let (begun, mut bytes) = (Instant::now(), 0);
@@ -114,13 +119,18 @@ fn append(
         grouper.note_read(&mut sink);
         if sink.reached.major != kept && grouper.is_outside() && grouper.read_from().born != 0 {
             kept = sink.reached.major;
-            buffer.append_control(Bytes::from(control::encode(&ControlRecord::ReadUpTo, None)?))?;
+            note_in_record(buffer)?;
         }
         if std::mem::take(&mut sink.dirty) {
             buffer.sync()?;
         }
     }
     Ok(())
+}
+
+/// Keeps how far was read, without a transaction.
+fn note_in_record(buffer: &dyn Buffer) -> Result<()> {
+    buffer.append_control(Bytes::from(control::encode(&ControlRecord::ReadUpTo, None)?)).map(drop)
 }
 
 /// Remembers the last place to resume from, and whether there is something to sync.
@@ -161,6 +171,37 @@ impl TransactionSink for Tracking<'_, '_> {
             self.dirty = true;
             self.reached.clone_from(&position);
             self.inner.note_read(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelake_core::testing::MemBuffer;
+
+    use super::*;
+    use crate::mysql::position::BinlogPosition;
+
+    async fn streamed(buffer: &Arc<MemBuffer>) {
+        let start = BinlogPosition { file: "bin.000007".into(), pos: 4, born: 7, ..BinlogPosition::default() };
+        let appender = Appender::start(buffer.clone(), start.to_source(0), 1 << 16).expect("starts");
+        let (_, ended) = appender.finish(&CancellationToken::new()).await;
+        ended.expect("ends well");
+    }
+
+    /// A Tidelake of before gave its control records no position, and nothing more may come.
+    #[tokio::test]
+    async fn what_an_older_copy_did_not_tell_is_told_once() {
+        let buffer = MemBuffer::new(u64::MAX);
+        streamed(&buffer).await;
+        assert_eq!(*buffer.head().borrow(), CommitSeq::ZERO, "nothing was copied: whoever begins here copies all");
+        let buffer = MemBuffer::new(u64::MAX);
+        buffer.append_control(Bytes::from_static(b"chunk")).expect("append");
+        buffer.sync().expect("sync");
+        for _ in 0..2 {
+            streamed(&buffer).await;
+            assert_eq!(*buffer.head().borrow(), CommitSeq(2));
+            assert_eq!(buffer.position_of(CommitSeq(2)).map(|at| at.order()), Some((7, 4)));
         }
     }
 }

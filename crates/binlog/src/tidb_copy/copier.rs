@@ -88,6 +88,10 @@ impl Copier {
         // what an earlier process appended must be seen first
         let head = *self.buffer.head().borrow();
         wait::published_up_to(&*self.engine, head).await?;
+        if self.again.is_none() {
+            // its records carry it: a writer that has lost its buffer goes on with the copy as of the same TSO
+            self.buffer.note_read(FeedPlace::copying(self.tso).to_source());
+        }
         let listed = self.wanted(self.tables().await?).await?;
         let catalog = self.engine.catalog(self.engine.published_seq())?;
         let (mut tasks, mut read) = (VecDeque::new(), Vec::new());
@@ -150,13 +154,14 @@ impl Copier {
         Ok(())
     }
 
-    /// The position that the copied rows are at.
+    /// The position that the copied rows are at: behind everything that was read, so that nothing is looked for which the stream
+    /// had done to them since.
     fn position(&self) -> SourcePosition {
-        if self.again.is_none() {
-            return FeedPlace::copying(self.tso).to_source();
-        }
-        // behind everything that the feed has released: nothing of it is applied to the copied rows
-        let place = FeedPlace::copied(self.tso).to_source();
+        let place = match self.again {
+            None => FeedPlace::copying(self.tso),
+            Some(_) => FeedPlace::copied(self.tso),
+        };
+        let place = place.to_source();
         SourcePosition { minor: place.minor + 1, ..place }
     }
 

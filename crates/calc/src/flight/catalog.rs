@@ -53,8 +53,16 @@ fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
+/// A text as SQL.
+pub(super) fn text_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// All rows of a statement whose first `N` columns are text.
-async fn text_rows<const N: usize>(session: &mut dyn SqlSession, sql: &str) -> Result<Vec<[String; N]>, Status> {
+pub(super) async fn text_rows<const N: usize>(
+    session: &mut dyn SqlSession,
+    sql: &str,
+) -> Result<Vec<[String; N]>, Status> {
     let batches: Vec<RecordBatch> = rows(session, sql).await?.rows.try_collect().await.map_err(|e| status(&e))?;
     let mut found = Vec::new();
     for batch in batches {

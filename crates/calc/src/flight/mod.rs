@@ -8,7 +8,9 @@
 //! every call; `Handshake` gives a token for a password.
 
 mod both;
+mod bound;
 mod catalog;
+mod keys;
 mod query;
 mod server;
 mod service;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -15,6 +15,7 @@ use tidelake_api::caller;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
+use super::bound::Bound;
 use crate::session::{SessionInfo, SqlError, SqlOutcome, SqlRows, SqlService, SqlSession};
 
 /// What `do_get` streams.
@@ -52,16 +53,31 @@ pub(super) fn statement(bytes: &[u8]) -> Result<&str, Status> {
     std::str::from_utf8(bytes).map_err(|e| Status::invalid_argument(format!("the statement is not UTF-8: {e}")))
 }
 
-/// The columns a statement will have, and how many parameters.
-pub(super) async fn describe(session: &mut dyn SqlSession, sql: &str) -> Result<(SchemaRef, usize), Status> {
+/// The columns a statement will have, and what each of its parameters is best sent as.
+pub(super) async fn describe(session: &mut dyn SqlSession, sql: &str) -> Result<(SchemaRef, Vec<DataType>), Status> {
     let prepared = session.prepare(sql).await.map_err(|e| status(&e))?;
     session.close_prepared(prepared.id);
-    Ok((prepared.schema, prepared.parameters))
+    Ok((prepared.schema, prepared.parameter_types))
 }
 
 /// Runs a statement that has rows.
 pub(super) async fn rows(session: &mut dyn SqlSession, sql: &str) -> Result<SqlRows, Status> {
-    match session.execute(sql).await.map_err(|e| status(&e))? {
+    with_rows(session.execute(sql).await)
+}
+
+/// The same with values for its parameters, if some were bound.
+async fn bound_rows(session: &mut dyn SqlSession, bound: &Bound<'_>) -> Result<SqlRows, Status> {
+    let Some(values) = &bound.values else { return rows(session, bound.sql).await };
+    let prepared = session.prepare(bound.sql).await.map_err(|e| status(&e))?;
+    if prepared.parameters != values.len() {
+        let (wanted, sent) = (prepared.parameters, values.len());
+        return Err(Status::invalid_argument(format!("the statement takes {wanted} values, {sent} were sent")));
+    }
+    with_rows(session.execute_prepared(prepared.id, values).await)
+}
+
+fn with_rows(outcome: Result<SqlOutcome, SqlError>) -> Result<SqlRows, Status> {
+    match outcome.map_err(|e| status(&e))? {
         SqlOutcome::Rows(rows) => Ok(rows),
         SqlOutcome::Done => Err(Status::invalid_argument(
             "this statement has no rows; every Flight SQL statement has a session of its own, so it would have no effect",
@@ -73,13 +89,13 @@ pub(super) async fn rows(session: &mut dyn SqlSession, sql: &str) -> Result<SqlR
 pub(super) async fn stream_rows(
     service: &Arc<dyn SqlService>,
     client: Client,
-    sql: &str,
+    bound: &Bound<'_>,
     cancel: CancellationToken,
 ) -> Result<FlightStream, Status> {
     let mut session = open(service.as_ref(), client).await?;
     let SqlRows { schema, rows, .. } = tokio::select! {
         () = cancel.cancelled() => return Err(shutting_down()),
-        rows = rows(session.as_mut(), sql) => rows?,
+        rows = bound_rows(session.as_mut(), bound) => rows?,
     };
     let batches = stream::unfold((session, rows, cancel), |(session, mut rows, cancel)| async move {
         let next = tokio::select! {

@@ -3,19 +3,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::sql::metadata::GetCatalogsBuilder;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    CommandGetCatalogs, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
-    CommandStatementUpdate, ProstMessageExt, SqlInfo, TicketStatementQuery,
+    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandPreparedStatementQuery,
+    CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery, CommandStatementUpdate,
+    DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
 };
+use bytes::Bytes;
 use futures::{Stream, stream};
 use prost::Message;
 use tidelake_access::Guard;
@@ -25,8 +27,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::session::SqlService;
 
+use super::bound::{Bound, bind, text_of};
 use super::catalog::{CATALOG, TABLE_TYPES, append_databases, append_tables, sql_info};
-use super::query::{FlightStream, client, describe, one_batch, open, statement, stream_rows};
+use super::keys;
+use super::query::{FlightStream, client, describe, one_batch, open, stream_rows};
 
 /// Flight SQL over a [`SqlService`].
 pub(super) struct FlightSql {
@@ -45,13 +49,13 @@ impl FlightSql {
         FlightSql { service, guard, cancel }
     }
 
-    async fn run<T>(&self, request: &Request<T>, sql: &[u8]) -> StreamResult {
-        let sql = statement(sql)?;
-        stream_rows(&self.service, client(request)?, sql, self.cancel.clone()).await.map(Response::new)
+    async fn run<T>(&self, request: &Request<T>, handle: &[u8]) -> StreamResult {
+        let bound = Bound::parse(handle)?;
+        stream_rows(&self.service, client(request)?, &bound, self.cancel.clone()).await.map(Response::new)
     }
 
-    async fn describe<T>(&self, request: &Request<T>, sql: &[u8]) -> Result<(Arc<Schema>, usize), Status> {
-        let sql = statement(sql)?;
+    async fn describe<T>(&self, request: &Request<T>, handle: &[u8]) -> Result<(Arc<Schema>, Vec<DataType>), Status> {
+        let sql = text_of(handle)?;
         let mut session = open(self.service.as_ref(), client(request)?).await?;
         describe(session.as_mut(), sql).await
     }
@@ -96,8 +100,10 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> InfoResult {
         let (schema, parameters) = self.describe(&request, query.query.as_bytes()).await?;
-        if parameters > 0 {
-            return Err(no_parameters());
+        if !parameters.is_empty() {
+            return Err(Status::invalid_argument(
+                "a statement with parameters must be prepared, and values bound to it",
+            ));
         }
         info(request, &TicketStatementQuery { statement_handle: query.query.into() }, &schema)
     }
@@ -112,16 +118,16 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let (schema, parameters) = self.describe(&request, query.query.as_bytes()).await?;
-        if parameters > 0 {
-            return Err(no_parameters());
-        }
-        let encoded: Result<arrow_flight::IpcMessage, _> =
-            SchemaAsIpc::new(&schema, &IpcWriteOptions::default()).try_into();
-        let schema = encoded.map_err(|e| Status::internal(format!("encode the result's schema: {e}")))?;
+        let field = |(at, ty): (usize, DataType)| Field::new(format!("parameter_{}", at + 1), ty, true);
+        let parameters: Vec<Field> = parameters.into_iter().enumerate().map(field).collect();
+        let parameter_schema = match parameters.is_empty() {
+            true => Default::default(),
+            false => encoded(&Schema::new(parameters))?,
+        };
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: query.query.into(),
-            dataset_schema: schema.0,
-            parameter_schema: Default::default(),
+            dataset_schema: encoded(&schema)?,
+            parameter_schema,
         })
     }
 
@@ -140,6 +146,17 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> StreamResult {
         self.run(&request, &query.prepared_statement_handle).await
+    }
+
+    /// Binds values: the handle that comes back has them, and this one stays as it is.
+    async fn do_put_prepared_statement_query(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        caller(&request)?;
+        let handle = bind(&query.prepared_statement_handle, request.into_inner()).await?;
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle.into()) })
     }
 
     async fn do_action_close_prepared_statement(
@@ -191,6 +208,55 @@ impl FlightSqlService for FlightSql {
         let mut builder = query.into_builder();
         append_tables(session.as_mut(), &mut builder).await?;
         built(builder.build())
+    }
+
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
+        info(request, &query, &keys::primary_schema())
+    }
+
+    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<Ticket>) -> StreamResult {
+        let mut session = open(self.service.as_ref(), client(&request)?).await?;
+        Ok(Response::new(one_batch(keys::primary(session.as_mut(), &query).await?)))
+    }
+
+    async fn get_flight_info_imported_keys(
+        &self,
+        query: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
+        info(request, &query, &keys::foreign_schema())
+    }
+
+    async fn do_get_imported_keys(&self, _: CommandGetImportedKeys, _: Request<Ticket>) -> StreamResult {
+        Ok(Response::new(one_batch(keys::no_foreign())))
+    }
+
+    async fn get_flight_info_exported_keys(
+        &self,
+        query: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
+        info(request, &query, &keys::foreign_schema())
+    }
+
+    async fn do_get_exported_keys(&self, _: CommandGetExportedKeys, _: Request<Ticket>) -> StreamResult {
+        Ok(Response::new(one_batch(keys::no_foreign())))
+    }
+
+    async fn get_flight_info_cross_reference(
+        &self,
+        query: CommandGetCrossReference,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
+        info(request, &query, &keys::foreign_schema())
+    }
+
+    async fn do_get_cross_reference(&self, _: CommandGetCrossReference, _: Request<Ticket>) -> StreamResult {
+        Ok(Response::new(one_batch(keys::no_foreign())))
     }
 
     async fn get_flight_info_table_types(
@@ -247,6 +313,7 @@ impl FlightSqlService for FlightSql {
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}
 }
 
-fn no_parameters() -> Status {
-    Status::unimplemented("parameters are not supported over Flight SQL; use the MySQL protocol")
+fn encoded(schema: &Schema) -> Result<Bytes, Status> {
+    let encoded: Result<arrow_flight::IpcMessage, _> = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
+    encoded.map(|message| message.0).map_err(|e| Status::internal(format!("encode a schema: {e}")))
 }

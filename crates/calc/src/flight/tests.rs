@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Int64Type};
 use arrow_flight::FlightInfo;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
@@ -77,8 +77,33 @@ async fn prepared_statements_without_parameters() {
     let info = prepared.execute().await.unwrap();
     assert_eq!(fetch(&mut client, info).await.unwrap()[0].num_rows(), 2);
     prepared.close().await.unwrap();
-    let refused = client.prepare("ECHO ?".to_owned(), None).await.err().unwrap().to_string();
-    assert!(refused.contains("parameters are not supported"), "{refused}");
+    let refused = query(&mut client, "ECHO ?").await.unwrap_err();
+    assert!(refused.contains("must be prepared"), "{refused}");
+}
+
+#[tokio::test]
+async fn prepared_statements_take_values() {
+    let (_server, _, _, mut client) = start().await;
+    let mut prepared = client.prepare("ECHO ?, ?".to_owned(), None).await.unwrap();
+    let wanted = prepared.parameter_schema().unwrap();
+    assert_eq!(wanted.fields().iter().map(|f| f.data_type()).collect::<Vec<_>>(), [&DataType::Int64, &DataType::Int64]);
+    for n in [7, 8] {
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![n])), Arc::new(StringArray::from(vec!["ä"]))];
+        let row = RecordBatch::try_from_iter(["a", "b"].into_iter().zip(columns)).unwrap();
+        prepared.set_parameters(row).unwrap();
+        let info = prepared.execute().await.unwrap();
+        assert_eq!(texts(&fetch(&mut client, info).await.unwrap(), 0), [format!("Int({n})"), "Str(\"ä\")".to_owned()]);
+    }
+    let mut prepared = client.prepare("ECHO ?, ?".to_owned(), None).await.unwrap();
+    let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    prepared.set_parameters(RecordBatch::try_from_iter([("a", one)]).unwrap()).unwrap();
+    let info = prepared.execute().await.unwrap();
+    let few = fetch(&mut client, info).await.unwrap_err().to_string();
+    assert!(few.contains("takes 2 values, 1 were sent"), "{few}");
+    let two: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    prepared.set_parameters(RecordBatch::try_from_iter([("a", two)]).unwrap()).unwrap();
+    let many = prepared.execute().await.unwrap_err().to_string();
+    assert!(many.contains("one row of values"), "{many}");
 }
 
 #[tokio::test]

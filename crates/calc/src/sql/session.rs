@@ -1,5 +1,6 @@
 //! A session: which statement it is, and what it does with snapshot, variables and database.
 
+mod parameters;
 mod query;
 mod set;
 
@@ -326,11 +327,11 @@ impl SqlSession for Session {
                 format!("Can't create more than max_prepared_stmt_count statements (current value: {MAX_PREPARED})");
             return Err(SqlError::new(1461, "42000", message));
         }
-        let (parameters, schema) = self.outline(sql).await?;
+        let (parameter_types, schema) = self.outline(sql).await?;
         let id = self.next_prepared;
         self.next_prepared = self.next_prepared.wrapping_add(1).max(1);
         self.prepared.insert(id, sql.to_owned());
-        Ok(Prepared { id, parameters, schema })
+        Ok(Prepared { id, parameters: parameter_types.len(), parameter_types, schema })
     }
 
     async fn execute_prepared(&mut self, id: u32, parameters: &[CellValue]) -> Result<SqlOutcome, SqlError> {

@@ -525,6 +525,24 @@ async fn prepared_statements_take_values() {
 }
 
 #[tokio::test]
+async fn parameters_are_best_sent_as_what_they_stand_beside() {
+    let shop = shop().await;
+    let mut s = shop.session().await;
+    let mut types = async |sql: &str| {
+        let prepared = s.prepare(sql).await.unwrap();
+        prepared.parameter_types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let sql = "SELECT * FROM items WHERE id > ? AND name LIKE ? AND id IN (1, ?, ?) AND id BETWEEN ? AND ? LIMIT ?, ?";
+    assert_eq!(types(sql).await, "Int64 Utf8 Int64 Int64 Int64 Int64 Int64 Int64");
+    assert_eq!(
+        types("SELECT ? FROM items i WHERE ? <= i.id AND i.name NOT IN (?) OFFSET ?").await,
+        "Utf8 Int64 Utf8 Int64"
+    );
+    assert_eq!(types("SELECT * FROM items WHERE seen = ? AND CONCAT(name, ?) = ?").await, "Timestamp(ms) Utf8 Utf8");
+    assert_eq!(types("SELECT ?").await, "Utf8");
+}
+
+#[tokio::test]
 async fn time_zone_moves_timestamps_only() {
     let shop = shop().await;
     let mut s = shop.session().await;

@@ -37,8 +37,8 @@ pub trait Buffer: Send + Sync {
     /// [`Error::Closed`](crate::Error::Closed) after a failed write.
     fn begin(&self, id: &str) -> Result<Box<dyn TransactionAppender + '_>>;
 
-    /// Appends a control record (`crate::control::encode`) as a transaction of its own. Does not wait for the disk.
-    /// `position` is the source's position when it is appended (its order only matters for display).
+    /// Appends a control record (`crate::control::encode`) as a transaction of its own. Does not wait for the disk. It is stored
+    /// with how far the source had read by then, so that reading can go on from there where nothing else is known.
     ///
     /// # Errors
     /// As for [`Buffer::begin`].
@@ -81,8 +81,8 @@ pub trait Buffer: Send + Sync {
     /// borrowed value of [`Buffer::head`] or [`Buffer::read_position`] in hand.
     fn seq_covering(&self, position: &SourcePosition) -> Option<CommitSeq>;
 
-    /// The position of a retained transaction, or of the last released one; for control records that of the last upstream
-    /// transaction before it, the default without any. `None` if the seq is not here, or cannot be read.
+    /// The position of a retained transaction, or of the last released one; for control records how far the source
+    /// had read before it, the default if it had not begun. `None` if the seq is not here, or cannot be read.
     fn position_of(&self, seq: CommitSeq) -> Option<SourcePosition>;
 
     /// The newest durable seq that holds nothing that upstream committed after the moment. `None` before what is known.
@@ -136,7 +136,7 @@ pub struct BufferedTransaction {
     pub seq: CommitSeq,
     /// The source's name for it (a GTID); empty for control records.
     pub id: String,
-    /// Right after it; for control records the position of the last upstream transaction before it.
+    /// Right after it; for control records how far the source had read before it.
     pub position: SourcePosition,
     /// Bytes of all its events.
     pub bytes: u64,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidelake_core::{Error, Result};
 
 use super::etcd_client::{EtcdClient, encode};
-use super::{Backend, Leading};
+use super::{Backend, EtcdLogin, Leading};
 
 /// How long etcd keeps the key of a latch that says nothing, seconds.
 const TTL: u64 = 5;
@@ -20,7 +20,7 @@ const OWN: Duration = Duration::from_millis(TTL * 900);
 
 /// A cluster, and a prefix of keys.
 pub struct EtcdBackend {
-    endpoints: Vec<String>,
+    client: EtcdClient,
     prefix: String,
     name: String,
 }
@@ -31,6 +31,14 @@ impl EtcdBackend {
     /// # Errors
     /// [`Error::Invalid`] for what is no such address.
     pub fn parse(url: &str, name: &str) -> Result<EtcdBackend> {
+        EtcdBackend::parse_as(url, name, EtcdLogin::default())
+    }
+
+    /// The same with certificates and a user.
+    ///
+    /// # Errors
+    /// As for [`EtcdBackend::parse`]; [`Error::Invalid`] for certificates that are none.
+    pub fn parse_as(url: &str, name: &str, login: EtcdLogin) -> Result<EtcdBackend> {
         let wrong = || Error::Invalid(format!("{url:?} is not etcd://HOST:PORT[,HOST:PORT...][/PREFIX]"));
         let rest = url.strip_prefix("etcd://").ok_or_else(wrong)?;
         let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -42,14 +50,16 @@ impl EtcdBackend {
         if !hosts.iter().all(is_host) || hosts.iter().any(|host| host.contains('@')) {
             return Err(wrong());
         }
-        let endpoints = hosts.iter().map(|host| format!("http://{host}")).collect();
-        Ok(EtcdBackend { endpoints, prefix: prefix.to_owned(), name: name.to_owned() })
+        let scheme = if login.is_encrypted() { "https" } else { "http" };
+        let endpoints = hosts.iter().map(|host| format!("{scheme}://{host}")).collect();
+        let client = EtcdClient::new(endpoints, login)?;
+        Ok(EtcdBackend { client, prefix: prefix.to_owned(), name: name.to_owned() })
     }
 }
 
 impl Backend for EtcdBackend {
     fn campaign(&self) -> Result<Option<Box<dyn Leading>>> {
-        let client = EtcdClient::new(self.endpoints.clone());
+        let client = self.client.clone();
         let (leader, page) = (format!("{}/leader", self.prefix), format!("{}/page", self.prefix));
         if client.get(&leader)?.is_some() {
             return Ok(None);

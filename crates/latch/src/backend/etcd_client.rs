@@ -2,6 +2,7 @@
 //!
 //! Keys, values and 64-bit numbers are as the gateway has them: base64, and decimal digits in a string.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,16 +11,21 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tidelake_core::{Error, Result};
 
+use super::etcd_login::{EtcdLogin, Session};
+
 /// How long one server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A cluster.
+#[derive(Clone)]
 pub(super) struct EtcdClient {
     agent: ureq::Agent,
-    /// `http://HOST:PORT` each.
+    /// `http://HOST:PORT` or `https://HOST:PORT` each.
     endpoints: Vec<String>,
     /// The one that answered last.
-    current: AtomicUsize,
+    current: Arc<AtomicUsize>,
+    /// If etcd knows users.
+    session: Option<Arc<Session>>,
 }
 
 /// A key as it was found.
@@ -29,9 +35,13 @@ pub(super) struct Found {
 }
 
 impl EtcdClient {
-    pub(super) fn new(endpoints: Vec<String>) -> EtcdClient {
+    /// # Errors
+    /// [`Error::Invalid`] for certificates that are none.
+    pub(super) fn new(endpoints: Vec<String>, login: EtcdLogin) -> Result<EtcdClient> {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        EtcdClient { agent: config.build().into(), endpoints, current: AtomicUsize::new(0) }
+        let agent = config.tls_config(login.tls()?).build().into();
+        let session = login.user.map(|user| Arc::new(Session::new(user)));
+        Ok(EtcdClient { agent, endpoints, current: Arc::default(), session })
     }
 
     /// A key; `None` if it is not there.
@@ -93,18 +103,75 @@ impl EtcdClient {
         Err(problem)
     }
 
+    /// A token that etcd has forgotten is asked for again, once: what it came with was not done.
     fn ask_one(&self, endpoint: &str, what: &str, body: &Value) -> Result<Value> {
-        let failed = |e: ureq::Error| Error::Unavailable(format!("etcd at {endpoint}: {e}"));
-        let mut answer = self.agent.post(format!("{endpoint}/v3/{what}")).send_json(body).map_err(failed)?;
-        let text = answer.body_mut().read_to_string().map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(Error::Unavailable(format!(
-                "etcd at {endpoint}: {what}: {}: {}",
-                answer.status(),
-                text.trim()
-            )));
+        let Some(session) = &self.session else { return self.post(endpoint, what, body, None)?.good(endpoint, what) };
+        let known = session.token();
+        if let Some(token) = &known {
+            let answer = self.post(endpoint, what, body, Some(token))?;
+            if !answer.wants_another_token() {
+                return answer.good(endpoint, what);
+            }
+            session.refused(token);
         }
-        serde_json::from_str(&text).map_err(|e| strange(what, &e))
+        let token = self.authenticate(endpoint, session)?;
+        self.post(endpoint, what, body, Some(&token))?.good(endpoint, what)
+    }
+
+    fn authenticate(&self, endpoint: &str, session: &Session) -> Result<String> {
+        let ask = json!({ "name": session.user.name, "password": session.user.password });
+        let answer = self.post(endpoint, "auth/authenticate", &ask, None)?.good(endpoint, "auth/authenticate")?;
+        let token = answer["token"].as_str().ok_or_else(|| strange("auth/authenticate", &"no token is in it"))?;
+        session.keep(token.to_owned());
+        Ok(token.to_owned())
+    }
+
+    fn post(&self, endpoint: &str, what: &str, body: &Value, token: Option<&str>) -> Result<Answer> {
+        let failed = |e: ureq::Error| Error::Unavailable(format!("etcd at {endpoint}: {e}"));
+        let mut request = self.agent.post(format!("{endpoint}/v3/{what}"));
+        if let Some(token) = token {
+            request = request.header("Authorization", token);
+        }
+        let mut answer = request.send_json(body).map_err(failed)?;
+        let text = answer.body_mut().read_to_string().map_err(failed)?;
+        Ok(Answer { status: answer.status().as_u16(), text })
+    }
+}
+
+/// What a server said.
+struct Answer {
+    status: u16,
+    text: String,
+}
+
+impl Answer {
+    /// As etcd's errors are worded since 3.4.
+    fn says(&self, part: &str) -> bool {
+        self.status != 200 && self.text.contains(part)
+    }
+
+    fn wants_another_token(&self) -> bool {
+        self.status == 401 || self.says("invalid auth token") || self.says("revision of auth store is old")
+    }
+
+    /// Its message.
+    fn good(self, endpoint: &str, what: &str) -> Result<Value> {
+        if self.status == 200 {
+            return serde_json::from_str(&self.text).map_err(|e| strange(what, &e));
+        }
+        let hint = match () {
+            () if self.says("user name is empty") => "it asks for a user: give --etcd-user and --etcd-password-file",
+            () if self.says("authentication failed") => "the user or its password is wrong",
+            () if self.says("authentication is not enabled") => "it knows no users: leave --etcd-user out",
+            () if self.says("permission denied") => {
+                "the user needs a role that may read and write the prefix of --latch-backend"
+            }
+            () => {
+                let (status, text) = (self.status, self.text.trim());
+                return Err(Error::Unavailable(format!("etcd at {endpoint}: {what}: {status}: {text}")));
+            }
+        };
+        Err(Error::Invalid(format!("etcd at {endpoint}: {what}: {hint}")))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod etcd;
 mod etcd_client;
+mod etcd_login;
 mod file;
 
 use std::time::Instant;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use tidelake_core::Result;
 
 pub use etcd::EtcdBackend;
+pub use etcd_login::{EtcdLogin, EtcdUser};
 pub use file::FileBackend;
 
 /// Where a page is kept. Its functions may block.

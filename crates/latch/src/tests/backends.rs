@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidelake_core::{CommitSeq, Error, WriterEpoch};
-use tidelake_testkit::{Etcd, Signal, TcpProxy};
+use tidelake_testkit::{Etcd, EtcdCerts, Signal, TcpProxy};
 
-use crate::backend::{Backend, EtcdBackend, FileBackend};
+use crate::backend::{Backend, EtcdBackend, EtcdLogin, EtcdUser, FileBackend};
 use crate::book::{Ancestor, Book};
 use crate::replica::Epochs;
 
@@ -71,6 +71,65 @@ fn inv9_etcd_keeps_the_page() {
     // Another prefix is another latch.
     let other = EtcdBackend::parse(&format!("{}/other", etcd.url()), "one").expect("an address");
     assert_eq!(lead(&other).page().term, 1);
+}
+
+/// Certificates of the tests of the whole.
+fn certs(name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/certs");
+    (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")))
+}
+
+fn login(identity: &str, user: Option<(&str, &str)>) -> EtcdLogin {
+    let read = |file| std::fs::read(file).expect("a file of certificates");
+    let (cert, key) = certs(identity);
+    EtcdLogin {
+        ca: Some(read(certs("ca").0)),
+        identity: Some((read(cert), read(key))),
+        user: user.map(|(name, password)| EtcdUser { name: name.into(), password: password.into() }),
+    }
+}
+
+#[test]
+fn inv9_etcd_with_certificates_and_users_keeps_the_page() {
+    let (cert, key) = certs("server");
+    let mut etcd = Etcd::start_encrypted(EtcdCerts { ca: certs("etcd-ca").0, cert, key, client: certs("nameless") });
+    // `lake/` and what comes behind all that begins so
+    etcd.enable_users("latch", "s3cret", ("bGFrZS8=", "bGFrZTA="));
+    let at = |login| EtcdBackend::parse_as(&format!("{}/lake", etcd.url()), "one", login).expect("an address");
+    let user = Some(("latch", "s3cret"));
+    behaves(&at(login("nameless", user)));
+    let refused = |login| at(login).campaign().err().expect("refused");
+    let wrong = refused(login("nameless", Some(("latch", "wr0ng"))));
+    assert!(
+        matches!(&wrong, Error::Invalid(why) if why.contains("password is wrong") && !why.contains("wr0ng")),
+        "{wrong}"
+    );
+    let nobody = refused(login("nameless", None));
+    assert!(matches!(&nobody, Error::Invalid(why) if why.contains("--etcd-user")), "{nobody}");
+    let elsewhere = EtcdBackend::parse_as(&format!("{}/other", etcd.url()), "one", login("nameless", user));
+    let elsewhere = elsewhere.expect("an address").campaign().err().expect("refused");
+    assert!(matches!(&elsewhere, Error::Invalid(why) if why.contains("role")), "{elsewhere}");
+    let stranger = refused(login("stranger", user));
+    assert!(stranger.is_transient(), "{stranger}");
+    let without = refused(EtcdLogin { identity: None, ..login("nameless", user) });
+    assert!(without.is_transient(), "{without}");
+    let untrusted =
+        EtcdLogin { ca: Some(std::fs::read(certs("other-ca").0).expect("a file")), ..login("nameless", user) };
+    let untrusted = refused(untrusted);
+    assert!(matches!(&untrusted, Error::Unavailable(why) if why.contains("ertificate")), "{untrusted}");
+    let plain = EtcdBackend::parse(&etcd.url(), "one").expect("an address").campaign().err().expect("refused");
+    assert!(plain.is_transient(), "{plain}");
+    // A server that starts again has forgotten all tokens; the term goes on.
+    let book = lead(&at(login("nameless", user)));
+    let before = epoch(&book);
+    etcd.kill9();
+    etcd.go_on();
+    let begun = Instant::now();
+    while book.check().is_ok() && begun.elapsed() < Duration::from_secs(3) {
+        book.keep();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(epoch(&book), before + 1);
 }
 
 /// A latch that does not know yet that another one leads can note nothing, and knows by its own clock that it may not.

@@ -159,11 +159,40 @@ fn two_engines_of_one_name_are_found_out() {
     assert!(!say(2).expect("the newer one counts"));
 }
 
+#[test]
+fn one_that_is_gone_for_good_is_forgotten() {
+    let start = Instant::now();
+    let mut fleet = Fleet::new(PATIENCE, ["gone".to_owned()], start);
+    fleet.begin(Some("b".into()), Some(CommitSeq(3)), start);
+    let mut fleet = Timed { fleet, start };
+    fleet.says(0, "one", 9);
+    fleet.says(0, "two", 7);
+    assert_eq!(fleet.showable(1), None, "one that was there may come back");
+    assert!(fleet.fleet.forget("gone", start).expect("it says nothing"));
+    assert_eq!(fleet.show(1), Some(7), "nobody waits for it");
+    assert!(!fleet.fleet.forget("gone", start).expect("it is no more"));
+    // One that still says something would be there again at once.
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert!(matches!(fleet.fleet.forget("two", at(2)), Err(Error::Invalid(why)) if why.contains("end it first")));
+    fleet.says(4, "one", 12);
+    assert!(fleet.fleet.forget("two", at(4)).expect("silent since"));
+    assert_eq!(fleet.show(4), Some(12));
+    // It comes back with less than was shown: a new one, which counts once it has that.
+    assert!(fleet.fleet.report(report_of("two", 1, 7), at(5)).expect("reported"), "new");
+    assert_eq!((fleet.showable(5), fleet.standing(5, "two")), (Some(12), Standing::Behind));
+    fleet.says(5, "one", 13);
+    fleet.says(6, "two", 12);
+    assert_eq!((fleet.show(6), fleet.standing(6, "two")), (Some(12), Standing::InStep));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish(usize, u64),
     Lose(usize, u64),
     Wait(u64),
+    /// It says nothing from now on, or says something again.
+    Turn(usize),
+    Forget(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -171,6 +200,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..3_usize, 1..9_u64).prop_map(|(engine, more)| Step::Publish(engine, more)),
         1 => (0..3_usize, 1..50_u64).prop_map(|(engine, less)| Step::Lose(engine, less)),
         2 => (0..4000_u64).prop_map(Step::Wait),
+        1 => (0..3_usize).prop_map(Step::Turn),
+        1 => (0..3_usize).prop_map(Step::Forget),
     ];
     prop::collection::vec(step, 1..200)
 }
@@ -183,7 +214,7 @@ proptest! {
         let (mut now, start) = (Instant::now(), Instant::now());
         let mut fleet = Fleet::new(PATIENCE, [], start);
         fleet.begin(Some("b".into()), Some(CommitSeq::ZERO), start);
-        let (mut has, mut instances, mut shown) = ([0_u64; 3], [0_u64; 3], 0);
+        let (mut has, mut instances, mut silent, mut shown) = ([0_u64; 3], [0_u64; 3], [None; 3], 0);
         for step in steps {
             match step {
                 Step::Wait(ms) => now += Duration::from_millis(ms),
@@ -192,8 +223,16 @@ proptest! {
                     has[engine] = has[engine].saturating_sub(less);
                     instances[engine] += 1;
                 }
+                Step::Turn(engine) => silent[engine] = if silent[engine].is_none() { Some(now) } else { None },
+                Step::Forget(engine) => {
+                    let away = silent[engine].is_some_and(|since| now.duration_since(since) > Duration::from_secs(3));
+                    let forgotten = fleet.forget(names[engine], now);
+                    prop_assert!(forgotten.is_ok() || !away);
+                    let known = fleet.standings(now).iter().any(|(report, _)| report.engine == names[engine]);
+                    prop_assert!(!known || forgotten.is_err());
+                }
             }
-            for (at, name) in names.iter().enumerate() {
+            for (at, name) in names.iter().enumerate().filter(|(at, _)| silent[*at].is_none()) {
                 fleet.report(report_of(name, instances[at], has[at]), now).expect("reported");
             }
             if let Some(next) = fleet.showable(now) {
@@ -205,7 +244,9 @@ proptest! {
             for (report, standing) in fleet.standings(now) {
                 prop_assert!(standing != Standing::InStep || report.published.seq.0 >= shown);
             }
-            prop_assert!(shown <= *has.iter().max().expect("three") || has.iter().all(|h| *h < shown));
+            if silent.iter().all(Option::is_none) {
+                prop_assert!(shown <= *has.iter().max().expect("three") || has.iter().all(|h| *h < shown));
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
@@ -17,6 +17,7 @@ use tidelake_core::CellValue;
 use tidelake_core::ports::Freshness;
 
 use super::Session;
+use super::parameters::parameter_types;
 use crate::session::{SqlError, SqlOutcome};
 use crate::sql::dialect::TideDialect;
 use crate::sql::error::{of_datafusion, read_only, syntax, unsupported};
@@ -151,21 +152,22 @@ impl Session {
         Ok(Planned { plan, names })
     }
 
-    /// Number of `?` and result columns of a statement to prepare.
-    pub(super) async fn outline(&mut self, sql: &str) -> Result<(usize, SchemaRef), SqlError> {
+    /// What each `?` is best sent as, and the result columns of a statement to prepare.
+    pub(super) async fn outline(&mut self, sql: &str) -> Result<(Vec<DataType>, SchemaRef), SqlError> {
         let lexed = lex(sql)?;
         let marks = lexed.tokens.iter().filter(|t| matches!(t.token, Token::Placeholder(_))).count();
         let is_query = matches!(lexed.word(0).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
         if !is_query {
-            return Ok((marks, Arc::new(Schema::empty())));
+            return Ok((vec![DataType::Utf8; marks], Arc::new(Schema::empty())));
         }
         let (rest, snapshot) = self.travelled(&lexed).await?;
+        let types = parameter_types(&lexed, &snapshot.catalog, self.database.as_deref());
         match self.plan(rest.as_ref().unwrap_or(&lexed), None, &snapshot, &HashMap::new()) {
             Ok(planned) => {
-                Ok((marks, client_schema(planned.plan.schema().as_arrow(), &planned.names, self.variables.zone())))
+                Ok((types, client_schema(planned.plan.schema().as_arrow(), &planned.names, self.variables.zone())))
             }
             // With NULL in the place of every `?` a plan may have no types yet; names must be right already.
-            Err(e) if matches!(e.code, 1105 | 1235) && marks > 0 => Ok((marks, Arc::new(Schema::empty()))),
+            Err(e) if matches!(e.code, 1105 | 1235) && marks > 0 => Ok((types, Arc::new(Schema::empty()))),
             Err(e) => Err(e),
         }
     }

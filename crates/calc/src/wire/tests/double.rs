@@ -185,7 +185,8 @@ impl SqlSession for FixedSession {
             "SELECT types" | "SELECT * FROM `shop`.`t``1`" => all_types_batch().schema(),
             _ => Arc::new(Schema::empty()),
         };
-        Ok(Prepared { id, parameters: sql.matches('?').count(), schema })
+        let parameters = sql.matches('?').count();
+        Ok(Prepared { id, parameters, parameter_types: vec![DataType::Int64; parameters], schema })
     }
 
     async fn execute_prepared(&mut self, id: u32, parameters: &[CellValue]) -> Result<SqlOutcome, SqlError> {

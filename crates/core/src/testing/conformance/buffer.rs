@@ -95,6 +95,7 @@ pub fn run_all(bench: impl Fn() -> BufferBench) {
     idempotent_by_id(&bench());
     idempotent_across_restart_and_release(&bench());
     control_records_take_their_place(&bench());
+    control_records_say_how_far_was_read(&bench());
     reader_follows_the_head(&bench());
     survives_restart(&bench());
     torn_tail_is_a_prefix(&bench());
@@ -250,14 +251,37 @@ fn control_records_take_their_place(bench: &BufferBench) {
     buffer.note_read(at(15));
     buffer.append_control(Bytes::from_static(b"c3")).expect("control");
     buffer.sync().expect("sync");
+    buffer.note_read(at(17));
+    buffer.sync().expect("sync");
+    buffer.append_control(Bytes::from_static(b"c4")).expect("control");
+    buffer.sync().expect("sync");
     drop(buffer);
     let buffer = bench.open();
     let seen = read_all(&*buffer, 0);
-    assert_eq!(seen.iter().map(|s| s.order).collect::<Vec<_>>(), [(0, 0), (1, 10), (1, 10), (1, 15)]);
+    assert_eq!(seen.iter().map(|s| s.order).collect::<Vec<_>>(), [(0, 0), (1, 10), (1, 10), (1, 15), (1, 17)]);
     assert_eq!(seen[2].events, [&b"c2"[..]]);
     assert_eq!(seen[2].id, "");
-    assert_eq!(buffer.read_position().borrow().as_ref().map(SourcePosition::order), Some((1, 15)));
+    assert_eq!(buffer.read_position().borrow().as_ref().map(SourcePosition::order), Some((1, 17)));
     assert_eq!(buffer.seq_covering(&at(12)), Some(CommitSeq(2)), "control records hold no upstream transaction");
+}
+
+/// On an upstream that is idle since the beginning nothing else says from where on to read.
+fn control_records_say_how_far_was_read(bench: &BufferBench) {
+    let buffer = bench.open();
+    buffer.note_read(at(5));
+    buffer.sync().expect("sync");
+    for record in [&b"c1"[..], b"c2"] {
+        buffer.append_control(Bytes::from_static(record)).expect("control");
+        buffer.sync().expect("sync");
+    }
+    assert_eq!(buffer.position_of(CommitSeq(2)).map(|p| p.token), Some(at(5).token));
+    drop(buffer);
+    let buffer = bench.open();
+    assert_eq!(read_all(&*buffer, 0).iter().map(|s| s.order).collect::<Vec<_>>(), [(1, 5), (1, 5)]);
+    assert_eq!(buffer.read_position().borrow().as_ref().map(SourcePosition::order), Some((1, 5)));
+    assert_eq!(buffer.seq_covering(&at(5)), Some(CommitSeq::ZERO), "they hold no upstream transaction");
+    append(&*buffer, "a", 10, &[b"x"]);
+    assert_eq!(buffer.sync().expect("sync"), CommitSeq(3));
 }
 
 fn reader_follows_the_head(bench: &BufferBench) {

@@ -1,0 +1,102 @@
+//! The JDBC driver of Flight SQL, as it is published, in a Java program: over TLS, with user and password.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tidelake_testkit::{MariaDb, MariaDbOptions};
+
+use crate::security::mysql;
+use crate::tidelake::{Tidelake, wait_for};
+
+const KINDS: &str = "CREATE TABLE shop.kinds (id INT PRIMARY KEY, big BIGINT UNSIGNED, price DECIMAL(10,2), ratio DOUBLE, small FLOAT, name VARCHAR(20), \
+     doc LONGTEXT, born DATE, met DATETIME(6), kind ENUM('red','green'), marks SET('a','b','c'), year YEAR, raw VARBINARY(10) NOT NULL); \
+     INSERT INTO shop.kinds VALUES (1, 9223372036854775807, -12.5, 0.25, 1.5, 'ä', REPEAT('long ', 3), '2024-02-29', '2024-02-29 12:34:56.5', 'green', 'a,c', 2024, x'ff0001'), \
+     (2, NULL, NULL, NULL, NULL, 'it''s', NULL, NULL, NULL, NULL, NULL, NULL, ''), \
+     (3, 18446744073709551615, 0.01, -1e300, 0, '', 'x', '1999-12-31', '1999-12-31 23:59:59.000001', 'red', '', 1999, x'00')";
+
+fn cert(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/certs").join(name)
+}
+
+fn upstream() -> MariaDb {
+    let upstream = MariaDb::start(MariaDbOptions::default());
+    upstream.execute(&format!(
+        "CREATE DATABASE shop; CREATE DATABASE hr; CREATE TABLE hr.pay (id INT PRIMARY KEY); {KINDS}; \
+         CREATE TABLE shop.pairs (b INT, a INT, v INT, PRIMARY KEY (b, a)); USE shop; \
+         INSERT INTO pairs SELECT seq % 100, seq, 0 FROM seq_1_to_20000"
+    ));
+    upstream
+}
+
+/// With a certificate, and a user who reads `shop`.
+fn replica(upstream: &MariaDb, dir: &Path) -> Tidelake {
+    let config = dir.join("tidelake.toml");
+    let (cert, key) = (cert("server.pem"), cert("server.key"));
+    let (cert, key) = (cert.display(), key.display());
+    let text = format!(
+        "tls-cert = '{cert}'\ntls-key = '{key}'\n[[users]]\nname = 'bi'\npassword = 'readers-password'\ntables = 'shop.*'\n"
+    );
+    std::fs::write(&config, text).expect("write");
+    Tidelake::run(&upstream.source_url(), &["--config", config.to_str().expect("UTF-8")])
+}
+
+/// What the program prints.
+fn checked(replica: &Tidelake) -> String {
+    let libs = tidelake_testkit::component("jdbc").join("libs");
+    let jar = std::fs::read_dir(libs).expect("the driver").next().expect("a jar").expect("a jar").path();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/jdbc/Check.java");
+    let url = format!(
+        "jdbc:arrow-flight-sql://localhost:{}/?useEncryption=true&tlsRootCerts={}",
+        replica.ports().flight,
+        cert("ca.pem").display()
+    );
+    let mut java = Command::new("java");
+    java.args(["--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", "-cp"]);
+    let output = java.arg(jar).arg(program).args([&url, "bi", "readers-password"]).output().expect("Java starts");
+    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{printed}\n{errors}");
+    printed.into_owned()
+}
+
+#[test]
+fn the_jdbc_driver_reads_binds_and_browses() {
+    let (upstream, dir) = (upstream(), tempfile::tempdir().expect("a temporary directory"));
+    let replica = replica(&upstream, dir.path());
+    let counted = |table: &str| {
+        let sql = format!("SELECT COUNT(*) FROM shop.{table}");
+        mysql(replica.ports().mysql, "bi", "readers-password", &sql).ok()
+    };
+    wait_for("the copy", Duration::from_secs(60), || {
+        (counted("pairs")? == "20000\n" && counted("kinds")? == "3\n").then_some(())
+    });
+    let jdbc = checked(&replica);
+    let text = |sql: &str| String::from_utf8(upstream.batch_text(sql)).expect("UTF-8");
+    // Java prints some values in its own way.
+    let (ratio, small) = ("REPLACE(ratio, '-1e300', '-1.0E300')", "IF(small = 0, '0.0', small)");
+    let mut wanted = text(&format!(
+        "SELECT id, big, price, {ratio}, {small}, name, doc, born, TRIM(TRAILING '0' FROM met), kind, marks, year, HEX(raw) FROM shop.kinds ORDER BY id"
+    ));
+    wanted += "9223372036854775807 -12.50 0.25 2024-02-29 2024-02-29T12:34:56.500 3 false\n";
+    for least in 0..3 {
+        wanted += &text(&format!(
+            "SELECT id, name FROM shop.kinds WHERE id > {least} AND name <> 'it''s' ORDER BY id LIMIT 2"
+        ));
+    }
+    wanted += "1\n0\n";
+    wanted += "Tidelake true `\ninformation_schema\nshop\n";
+    wanted += "shop\tkinds\tBASE TABLE\nshop\tpairs\tBASE TABLE\n";
+    wanted += &text(
+        "SELECT table_name, column_name, ordinal_position, is_nullable FROM information_schema.columns WHERE table_name = 'kinds' ORDER BY 3",
+    );
+    wanted += "pairs\ta\t2\tPRIMARY\npairs\tb\t1\tPRIMARY\n";
+    wanted += "BASE TABLE\nSYSTEM VIEW\nVIEW\n";
+    let (same, rest) = jdbc.split_at(jdbc.find("error: ").expect("errors"));
+    assert_eq!(same, wanted);
+    let errors: Vec<&str> = rest.lines().collect();
+    let parts = ["1146", "denied", "1064", "read-only", "20000 400020000", "refused: ", "refused: "];
+    assert_eq!(errors.len(), parts.len(), "{rest}");
+    for (line, part) in errors.iter().zip(parts) {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
