@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tidelake_api::wire::Lineages;
 use tidelake_api::{Connection, Fed, FleetLine, LatchLine, fence, new_name};
 use tidelake_core::ports::store::Progress;
-use tidelake_core::{CommitSeq, Error};
+use tidelake_core::{CommitSeq, Error, env};
 use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::DataDir;
@@ -96,7 +96,11 @@ fn agree(known: &Lineages, stand: &[Stands]) -> Result<(Option<String>, Progress
     }
     // Where there is only the beginning of a copy, nobody knows from where on upstream's changes are missing.
     let placed = whole().filter(|(_, fed)| fed.durable.position.is_known());
-    let at = placed.min_by_key(|(_, fed)| fed.durable.seq).map(|(_, fed)| fed.durable.clone());
+    let at = match env::is_flawed("a takeover begins at the foremost") {
+        false => placed.min_by_key(|(_, fed)| fed.durable.seq),
+        true => placed.max_by_key(|(_, fed)| fed.durable.seq),
+    };
+    let at = at.map(|(_, fed)| fed.durable.clone());
     ensure!(at.is_some() || filled().next().is_none(), NO_PLACE);
     let at = at.unwrap_or_default();
     for (address, fed) in stand.iter().filter(|(_, fed)| fed.durable.seq < at.seq) {

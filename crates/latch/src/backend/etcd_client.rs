@@ -2,6 +2,7 @@
 //!
 //! Keys, values and 64-bit numbers are as the gateway has them: base64, and decimal digits in a string.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,8 +14,20 @@ use tidelake_core::{Error, Result};
 /// How long one server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What carries a request of the JSON gateway to a cluster.
+pub trait EtcdGateway: Send + Sync {
+    /// The answer to `body` at `/v3/` and `what`, for example `kv/range`.
+    ///
+    /// # Errors
+    /// `Unavailable` if nobody knows whether it was done.
+    fn ask(&self, what: &str, body: &Value) -> Result<Value>;
+}
+
 /// A cluster.
-pub(super) struct EtcdClient {
+pub(super) struct EtcdClient(pub Arc<dyn EtcdGateway>);
+
+/// The gateways of a cluster's servers.
+struct Servers {
     agent: ureq::Agent,
     /// `http://HOST:PORT` each.
     endpoints: Vec<String>,
@@ -29,14 +42,9 @@ pub(super) struct Found {
 }
 
 impl EtcdClient {
-    pub(super) fn new(endpoints: Vec<String>) -> EtcdClient {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        EtcdClient { agent: config.build().into(), endpoints, current: AtomicUsize::new(0) }
-    }
-
     /// A key; `None` if it is not there.
     pub(super) fn get(&self, key: &str) -> Result<Option<Found>> {
-        let answer = self.ask("kv/range", &json!({ "key": encode(key) }))?;
+        let answer = self.0.ask("kv/range", &json!({ "key": encode(key) }))?;
         let Some(kv) = answer["kvs"].get(0) else { return Ok(None) };
         let bytes = STANDARD.decode(kv["value"].as_str().unwrap_or_default()).map_err(|e| strange("a value", &e))?;
         let value = String::from_utf8(bytes).map_err(|e| strange("a value", &e))?;
@@ -49,7 +57,7 @@ impl EtcdClient {
         if let Some(lease) = lease {
             put["lease"] = json!(lease.to_string());
         }
-        let answer = self.ask("kv/txn", &json!({ "compare": compare, "success": [{ "request_put": put }] }))?;
+        let answer = self.0.ask("kv/txn", &json!({ "compare": compare, "success": [{ "request_put": put }] }))?;
         if answer["succeeded"] != json!(true) {
             return Ok(None);
         }
@@ -58,22 +66,30 @@ impl EtcdClient {
 
     /// A lease for so many seconds.
     pub(super) fn grant(&self, seconds: u64) -> Result<i64> {
-        let answer = self.ask("lease/grant", &json!({ "TTL": seconds.to_string() }))?;
+        let answer = self.0.ask("lease/grant", &json!({ "TTL": seconds.to_string() }))?;
         number(&answer["ID"])
     }
 
     /// Prolongs a lease; false if it has lapsed.
     pub(super) fn keep_alive(&self, lease: i64) -> Result<bool> {
-        let answer = self.ask("lease/keepalive", &json!({ "ID": lease.to_string() }))?;
+        let answer = self.0.ask("lease/keepalive", &json!({ "ID": lease.to_string() }))?;
         // A lease that is no more has no time to live.
         Ok(answer["result"].get("TTL").is_some_and(|ttl| number(ttl).is_ok_and(|ttl| ttl > 0)))
     }
 
     /// Ends a lease, and what hangs on it.
     pub(super) fn revoke(&self, lease: i64) -> Result<()> {
-        self.ask("lease/revoke", &json!({ "ID": lease.to_string() })).map(|_| ())
+        self.0.ask("lease/revoke", &json!({ "ID": lease.to_string() })).map(|_| ())
     }
+}
 
+/// Over HTTP.
+pub(super) fn over_http(endpoints: Vec<String>) -> Arc<dyn EtcdGateway> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+    Arc::new(Servers { agent: config.build().into(), endpoints, current: AtomicUsize::new(0) })
+}
+
+impl EtcdGateway for Servers {
     /// One after the other, until one answers. A request that another server took already may come twice: a comparison then
     /// fails, which its sender takes for the work of somebody else.
     fn ask(&self, what: &str, body: &Value) -> Result<Value> {
@@ -92,7 +108,9 @@ impl EtcdClient {
         }
         Err(problem)
     }
+}
 
+impl Servers {
     fn ask_one(&self, endpoint: &str, what: &str, body: &Value) -> Result<Value> {
         let failed = |e: ureq::Error| Error::Unavailable(format!("etcd at {endpoint}: {e}"));
         let mut answer = self.agent.post(format!("{endpoint}/v3/{what}")).send_json(body).map_err(failed)?;

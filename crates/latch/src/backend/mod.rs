@@ -9,6 +9,7 @@ use std::time::Instant;
 use tidelake_core::Result;
 
 pub use etcd::EtcdBackend;
+pub use etcd_client::EtcdGateway;
 pub use file::FileBackend;
 
 /// Where a page is kept. Its functions may block.
