@@ -19,6 +19,8 @@ mod processes;
 mod progress;
 mod run;
 mod shutdown;
+#[cfg(test)]
+mod sim;
 mod sql;
 mod status;
 mod tables;

@@ -12,7 +12,7 @@ use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
 use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
-use tidelake_core::{CommitSeq, TableName, WriterEpoch};
+use tidelake_core::{CommitSeq, TableName, WriterEpoch, env};
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{LatchOptions, LocalLatch};
 use tidelake_writer::{MagicWriter, WriterHandle, WriterOptions, WriterParts};
@@ -194,11 +194,12 @@ impl Pipeline {
         self.add_task("initial copy", copies);
     }
 
-    /// Where the stream goes on: the newest position that is safe in buffer or engine.
+    /// Where the stream goes on: what the buffer has read, or what the engine has if the buffer knows nothing. An engine may be further than a
+    /// buffer that began where another engine is; what is between the two must be read again.
     fn last_position(&self) -> Option<tidelake_core::SourcePosition> {
         let read = self.buffer.read_position().borrow().clone();
         let durable = self.engine.durable().borrow().position.clone();
-        read.into_iter().chain([durable]).filter(|p| !p.token.is_empty()).max_by(|a, b| a.cmp_order(b))
+        read.into_iter().chain([durable]).find(|p| !p.token.is_empty())
     }
 
     async fn first_position(&self) -> Result<Option<tidelake_core::SourcePosition>> {
@@ -253,7 +254,7 @@ impl Pipeline {
             }
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = env::sleep(Duration::from_millis(100)) => {}
             }
             self.check_tasks().await?;
         }
@@ -281,7 +282,7 @@ impl Pipeline {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             let limit = Duration::from_secs(20);
-            match tokio::time::timeout(limit, task.handle).await {
+            match env::timeout(limit, task.handle).await {
                 Ok(ended) => ended.with_context(|| format!("{} panicked", task.name))??,
                 Err(_) => tracing::warn!(part = task.name, "did not end in 20 s; leaving it"),
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use async_trait::async_trait;
 use tidelake_api::{Desk, Magic, MagicServer, Reporter};
+use tidelake_core::env;
 use tidelake_core::ports::StoreEngine;
 use tidelake_engine::{EngineOptions, MagicEngine};
 use tidelake_latch::{LatchOptions, LocalLatch};
@@ -100,7 +101,7 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     if let Some(reporting) = reporting {
         let _ = reporting.await;
     }
-    let closed = tokio::time::timeout(PATIENCE, server.finished()).await.is_ok();
+    let closed = env::timeout(PATIENCE, server.finished()).await.is_ok();
     if !closed {
         tracing::warn!("clients hold their connections; leaving them");
     }
@@ -141,7 +142,7 @@ impl Served {
             }
             tokio::select! {
                 () = cancel.cancelled() => return None,
-                () = tokio::time::sleep(LOOK) => {}
+                () = env::sleep(LOOK) => {}
             }
         }
     }

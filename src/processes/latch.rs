@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use tidelake_api::{Hub, HubOptions, HubSeat, HubServer, new_name};
+use tidelake_core::env;
 use tidelake_latch::backend::{Backend, EtcdBackend, EtcdLogin, EtcdUser, FileBackend};
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,7 @@ async fn serve(settings: LatchSettings) -> Result<()> {
     let options = HubOptions { patience: settings.engine_patience, retention: settings.retention, grace: GRACE };
     let ended = terms(&backend, &seat, options, &cancel).await;
     cancel.cancel();
-    if tokio::time::timeout(PATIENCE, server.finished()).await.is_err() {
+    if env::timeout(PATIENCE, server.finished()).await.is_err() {
         tracing::warn!("clients hold their connections; leaving them");
     }
     ended
@@ -116,7 +117,7 @@ fn etcd_login(args: &EtcdArgs) -> Result<EtcdLogin> {
 }
 
 /// Leads whenever no other latch does, until cancelled.
-async fn terms(
+pub(crate) async fn terms(
     backend: &Arc<dyn Backend>,
     seat: &HubSeat,
     options: HubOptions,
@@ -125,7 +126,7 @@ async fn terms(
     let mut said = None;
     while !cancel.is_cancelled() {
         let asked = backend.clone();
-        let campaign = tokio::task::spawn_blocking(move || asked.campaign()).await.context("campaign")?;
+        let campaign = env::spawn_blocking(move || asked.campaign()).await.context("campaign")?;
         let led = match campaign {
             Ok(Some(leading)) => match Hub::open(leading, options).await {
                 Ok(hub) => {
@@ -146,7 +147,7 @@ async fn terms(
         }
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = env::sleep(LOOK) => {}
         }
     }
     Ok(())

@@ -14,9 +14,9 @@ pub mod latch;
 pub mod query;
 pub mod writer;
 
-mod fed;
+pub(crate) mod fed;
 mod health;
-mod lineage;
+pub(crate) mod lineage;
 mod settings;
 mod upstream_probe;
 
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tidelake_api::{Connection, LatchLine, Login};
-use tidelake_core::Error;
+use tidelake_core::{Error, env};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::args::EngineLoginArgs;
@@ -73,7 +73,7 @@ where
         }
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(AGAIN) => {}
+            () = env::sleep(AGAIN) => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use tidelake_calc::flight::FlightServer;
 use tidelake_calc::session::SqlService;
 use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
 use tidelake_calc::wire::WireServer;
+use tidelake_core::env;
 use tidelake_core::ports::{Latch, StoreEngine};
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,7 @@ async fn serve(settings: QuerySettings) -> Result<()> {
     eprintln!("{addresses}");
     cancel.cancelled().await;
     let ended = async { wire.finished().await.and(flight.finished().await) };
-    match tokio::time::timeout(PATIENCE, ended).await {
+    match env::timeout(PATIENCE, ended).await {
         Ok(ended) => Ok(ended?),
         Err(_) => Err(anyhow!("clients hold their connections after {PATIENCE:?}; leaving them")),
     }
@@ -108,7 +109,7 @@ async fn learn(line: &LatchLine, cancel: &CancellationToken) -> Result<Option<Up
         said = true;
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(AGAIN) => {}
+            () = env::sleep(AGAIN) => {}
         }
     }
 }

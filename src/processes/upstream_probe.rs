@@ -8,7 +8,7 @@ use tidelake_api::Desk;
 use tidelake_api::wire::Question;
 use tidelake_core::moment::{believed, now_us};
 use tidelake_core::ports::{Source, StoreEngine};
-use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName};
+use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, env};
 use tidelake_latch::FreshnessProbe;
 
 use crate::probe::PipelineProbe;
@@ -107,7 +107,7 @@ pub async fn seq_of_head(source: &dyn Source, probe: &PipelineProbe) -> Result<C
                     return Ok(seq);
                 }
             }
-            Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
+            Err(error) if error.is_transient() => env::sleep(AGAIN).await,
             Err(error) => return Err(error),
         }
     }

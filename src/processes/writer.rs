@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use tidelake_api::{Connection, FlightStore, RemoteLatch, WriterLine, new_name};
 use tidelake_binlog::service::UpstreamServer;
 use tidelake_core::ports::{Buffer, Source, StoreEngine};
-use tidelake_core::{CommitSeq, Error};
+use tidelake_core::{CommitSeq, Error, env};
 use tidelake_writer::{MagicWriter, WriterHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -207,7 +207,7 @@ impl Work {
             Err(error) = self.let_read(line) => Err(error),
         };
         end.cancel();
-        match tokio::time::timeout(PATIENCE, writer.join()).await {
+        match env::timeout(PATIENCE, writer.join()).await {
             Ok(Err(error)) => ended.and(Err(error)),
             Ok(Ok(())) => ended,
             Err(_) => {

@@ -26,6 +26,7 @@ mod files;
 mod fleet;
 mod fleet_chaos;
 mod freshness;
+mod fuzz;
 mod histories;
 mod interval;
 mod jdbc;

@@ -9,16 +9,17 @@ use std::time::Duration;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, PutResult};
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidelake_core::{Error, Result};
+use tidelake_core::{Error, Result, env};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tonic::Status;
 use tonic::codegen::Service;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
+use crate::carrier::{Carrier, Carries};
 use crate::errors::of_status;
 use crate::flow;
 use crate::held::HeldLeases;
@@ -38,17 +39,23 @@ const FRAME: u32 = 1 << 20;
 /// Bytes of rows on their way to us, per stream.
 const STREAM_WINDOW: u32 = 8 << 20;
 
-type Line = InterceptedService<Channel, WithToken>;
+type Line = InterceptedService<Carrier, WithToken>;
 type Client = FlightServiceClient<Line>;
 
 /// A connection; clones share it.
 #[derive(Clone)]
 pub struct Connection {
-    client: Client,
-    /// The same, for rows.
-    line: Line,
-    runtime: Arc<OwnRuntime>,
+    carrier: Carrier,
+    with_token: WithToken,
+    threads: Threads,
     leases: Arc<HeldLeases>,
+}
+
+/// Where a connection's own work is done.
+#[derive(Clone)]
+enum Threads {
+    Own(Arc<OwnRuntime>),
+    Callers(Handle),
 }
 
 struct OwnRuntime(Option<Runtime>);
@@ -96,9 +103,23 @@ impl Connection {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        let channel = InterceptedService::new(channel, with_token);
-        let client = FlightServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ROWS);
-        Ok(Connection { client, line: channel, runtime: Arc::new(OwnRuntime(Some(runtime))), leases: Arc::default() })
+        let threads = Threads::Own(Arc::new(OwnRuntime(Some(runtime))));
+        Ok(Connection { carrier: Carrier::Sockets(channel), with_token, threads, leases: Arc::default() })
+    }
+
+    /// Over anything that carries calls, with its own work done by the runtime of the caller.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn over(carries: Arc<dyn Carries>) -> Connection {
+        let with_token = Login::default().header().unwrap_or_else(|_| unreachable!("there is no token"));
+        let carrier = Carrier::Other { carries, now: false };
+        Connection { carrier, with_token, threads: Threads::Callers(Handle::current()), leases: Arc::default() }
+    }
+
+    fn client(&self) -> Client {
+        client(self.carrier.clone(), &self.with_token)
     }
 
     /// What is held over it.
@@ -111,7 +132,10 @@ impl Connection {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.runtime.0.as_ref().expect("taken by drop only").spawn(task)
+        match &self.threads {
+            Threads::Own(own) => own.0.as_ref().expect("taken by drop only").spawn(task),
+            Threads::Callers(runtime) => runtime.spawn(task),
+        }
     }
 
     /// Runs something there; whoever waits for it may be on no runtime at all.
@@ -130,8 +154,15 @@ impl Connection {
         A: Serialize,
         B: DeserializeOwned,
     {
+        let action = action(name, ask)?;
+        if matches!(self.threads, Threads::Callers(_)) {
+            let client = client(self.carrier.at_once(), &self.with_token);
+            let late = || Error::Unavailable(format!("{name}: it could not be answered at once"));
+            let answer = answered(client, action, patience).now_or_never().ok_or_else(late)?;
+            return decode_answer(&answer?);
+        }
         let (done, answer) = mpsc::channel();
-        let (action, client) = (action(name, ask)?, self.client.clone());
+        let client = self.client();
         self.spawn(async move {
             let _ = done.send(answered(client, action, patience).await);
         });
@@ -150,7 +181,7 @@ impl Connection {
         A: Serialize,
         B: DeserializeOwned,
     {
-        let asked = answered(self.client.clone(), action(name, ask)?, patience);
+        let asked = answered(self.client(), action(name, ask)?, patience);
         decode_answer(&self.run(asked).await?)
     }
 
@@ -161,12 +192,12 @@ impl Connection {
         ask: A,
     ) -> Result<impl Stream<Item = Result<B>> + Send + use<A, B>> {
         let action = Action { r#type: action.to_owned(), body: encode(ask)?.into() };
-        let answers = self.client.clone().do_action(action).await.map_err(|s| of_status(&s))?.into_inner();
+        let answers = self.client().do_action(action).await.map_err(|s| of_status(&s))?.into_inner();
         Ok(answers.map(|answer| decode_answer(&answer.map_err(|s| of_status(&s))?.body)))
     }
 
     pub(crate) async fn info(&self, command: Vec<u8>) -> Result<FlightInfo> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         self.run(async move {
             let asked = client.get_flight_info(FlightDescriptor::new_cmd(command)).await;
             Ok(asked.map_err(|s| of_status(&s))?.into_inner())
@@ -179,17 +210,16 @@ impl Connection {
         &self,
         ticket: Bytes,
     ) -> Result<impl Stream<Item = Result<FlightData, Status>> + Send + use<>> {
-        let mut line = self.line.clone();
+        let mut line: Line = InterceptedService::new(self.carrier.clone(), self.with_token.clone());
         let response = self.run(async move {
-            let broken = |e: tonic::transport::Error| of_status(&Status::from_error(e.into()));
-            std::future::poll_fn(|cx| line.poll_ready(cx)).await.map_err(broken)?;
+            let broken = |e| of_status(&Status::from_error(e));
             line.call(flow::request(ticket)).await.map_err(broken)
         });
         flow::data_of(response.await?).map_err(|s| of_status(&s))
     }
 
     pub(crate) async fn put(&self, data: impl Stream<Item = FlightData> + Send + 'static) -> Result<Vec<PutResult>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         self.run(async move {
             let answers = client.do_put(data).await.map_err(|s| of_status(&s))?.into_inner();
             answers.try_collect().await.map_err(|s| of_status(&s))
@@ -204,6 +234,11 @@ pub(crate) fn waited<T>(wait: impl FnOnce() -> T) -> T {
     if in_pool { tokio::task::block_in_place(wait) } else { wait() }
 }
 
+fn client(carrier: Carrier, with_token: &WithToken) -> Client {
+    let service = InterceptedService::new(carrier, with_token.clone());
+    FlightServiceClient::new(service).max_decoding_message_size(MAX_ROWS)
+}
+
 fn action(name: &str, ask: impl Serialize) -> Result<Action> {
     Ok(Action { r#type: format!("{ACTIONS}{name}"), body: encode(ask)?.into() })
 }
@@ -216,6 +251,6 @@ async fn answered(mut client: Client, action: Action, patience: Duration) -> Res
         answers.message().await.map_err(|s| of_status(&s))
     };
     let late = |_| Error::Unavailable(format!("{name}: no answer within {patience:?}"));
-    let answer = tokio::time::timeout(patience, answer).await.map_err(late)??;
+    let answer = env::timeout(patience, answer).await.map_err(late)??;
     Ok(answer.ok_or_else(|| Error::Unavailable(format!("{name}: the answer is empty")))?.body)
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tidelake_core::{CommitSeq, Result, WriterEpoch};
+use tidelake_core::{CommitSeq, Result, WriterEpoch, env};
 use tokio::task::JoinSet;
 
 use crate::client::Connection;
@@ -77,7 +77,7 @@ impl WriterLine {
                 Err(e) if e.is_transient() => tracing::debug!(error = %e, "the engine's questions cannot be heard"),
                 Err(e) => return Err(e),
             }
-            tokio::time::sleep(AGAIN).await;
+            env::sleep(AGAIN).await;
         }
     }
 

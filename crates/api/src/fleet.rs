@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{BatchStream, ScanPlan, ScanRequest, ScanSplit, StoreEngine, StoreWriter, TableStats};
-use tidelake_core::{Catalog, CommitSeq, Error, Result, TableId, WriterEpoch};
+use tidelake_core::{Catalog, CommitSeq, Error, Result, TableId, WriterEpoch, env};
 use tokio::sync::watch;
 
 use crate::client::{Connection, PATIENCE, waited};
@@ -108,9 +108,9 @@ impl FleetStore {
     }
 
     async fn order_soon(&self, seq: CommitSeq) -> Vec<usize> {
-        let begun = Instant::now();
-        while !self.has(seq) && begun.elapsed() < WORD {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let begun = env::now();
+        while !self.has(seq) && env::since(begun) < WORD {
+            env::sleep(Duration::from_millis(1)).await;
         }
         self.order(seq)
     }
@@ -157,7 +157,7 @@ async fn follow(
             changed = published.changed() => changed,
             changed = durable.changed() => changed,
             // Whether it is heard changes without a word.
-            () = tokio::time::sleep(Duration::from_millis(250)) => Ok(()),
+            () = env::sleep(Duration::from_millis(250)) => Ok(()),
         };
         let Some(fleet) = fleet.upgrade().filter(|_| changed.is_ok()) else { return };
         fleet.show();
@@ -182,11 +182,12 @@ impl StoreEngine for FleetStore {
         self.durable.subscribe()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "only where a thread may block")]
     fn catalog(&self, seq: CommitSeq) -> Result<Arc<Catalog>> {
-        if !self.has(seq) {
+        if !self.has(seq) && env::may_block() {
             waited(|| {
-                let begun = Instant::now();
-                while !self.has(seq) && begun.elapsed() < WORD {
+                let begun = env::now();
+                while !self.has(seq) && env::since(begun) < WORD {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
@@ -203,7 +204,7 @@ impl StoreEngine for FleetStore {
             let Some(store) = self.stores.get(at) else { continue };
             let patience = if Some(at) == last { PATIENCE } else { QUICK };
             let late = |_| Error::Unavailable(format!("an engine did not plan within {patience:?}"));
-            let planned = tokio::time::timeout(patience, store.plan_as(plan.clone())).await.map_err(late);
+            let planned = env::timeout(patience, store.plan_as(plan.clone())).await.map_err(late);
             match planned.and_then(|planned| planned) {
                 Ok(planned) => {
                     self.preferred.store(at, Ordering::Relaxed);

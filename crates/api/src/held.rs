@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidelake_core::{Error, Result};
+use tidelake_core::{Error, Result, env};
 
 /// Numbers of leases are unique in the process, and no latch in the process gives such high ones: a lease of another
 /// connection or latch is never mistaken for one of this.
@@ -47,7 +47,7 @@ impl HeldLeases {
     /// `SnapshotExpired` once it lapsed. Asks nobody: the server checks it with every read anyway.
     pub(crate) fn check(&self, id: u64) -> Result<()> {
         match self.held.lock().get(&id) {
-            Some(held) if held.until > Instant::now() => Ok(()),
+            Some(held) if held.until > env::now() || env::is_flawed("lapsed leases come back") => Ok(()),
             Some(_) => Err(Error::SnapshotExpired(format!("lease {id} lapsed: it was not renewed in time"))),
             None => Err(Error::SnapshotExpired(format!("lease {id} is not held here"))),
         }
@@ -65,7 +65,7 @@ impl HeldLeases {
     /// The server says that it lapsed.
     pub(crate) fn lapse(&self, id: u64) {
         if let Some(held) = self.held.lock().get_mut(&id) {
-            held.until = Instant::now();
+            held.until = env::now();
         }
     }
 

@@ -1,11 +1,11 @@
 //! A Latch Service that is elsewhere.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease};
-use tidelake_core::{CommitSeq, Error, Result, WriterEpoch};
+use tidelake_core::{CommitSeq, Error, Result, WriterEpoch, env};
 
 use crate::client::Connection;
 use crate::line::LatchLine;
@@ -58,12 +58,16 @@ fn millis(duration: Duration) -> u64 {
 #[async_trait]
 impl Latch for RemoteLatch {
     async fn acquire(&self, freshness: Freshness, ttl: Duration, wait: Duration) -> Result<SnapshotLease> {
-        let begun = Instant::now();
+        let begun = env::now();
         loop {
-            let left = wait.saturating_sub(begun.elapsed());
+            let left = wait.saturating_sub(env::since(begun));
             let ask = Acquire { freshness: freshness.clone().into(), ttl_ms: millis(ttl), wait_ms: millis(left) };
-            let asked = Instant::now();
-            let answer = self.line.ask::<_, Leased>("acquire", ask, left.saturating_add(GRACE)).await;
+            let asked = env::now();
+            // Over all latches together: one that is frozen says nothing for as long as it is given.
+            let limit = left.saturating_add(GRACE);
+            let answer = env::timeout(limit, self.line.ask::<_, Leased>("acquire", ask, limit)).await;
+            let late = |_| Error::Unavailable(format!("acquire: no latch answered within {limit:?}"));
+            let answer = answer.map_err(late).and_then(|answer| answer);
             match answer.and_then(|(at, leased)| self.line.heard(leased.term).map(|()| (at, leased))) {
                 Ok((at, Leased { lease, seq, ttl_ms, lineage, .. })) => {
                     let until = asked + Duration::from_millis(ttl_ms).min(ttl);
@@ -71,8 +75,8 @@ impl Latch for RemoteLatch {
                     return Ok(SnapshotLease::new(id, seq, Arc::new(Release { line: self.line.clone(), id })));
                 }
                 // Nothing was given; another latch takes over perhaps.
-                Err(Error::Unavailable(_)) if self.line.is_shared() && begun.elapsed() < wait => {
-                    tokio::time::sleep(AGAIN).await;
+                Err(Error::Unavailable(_)) if self.line.is_shared() && env::since(begun) < wait => {
+                    env::sleep(AGAIN).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -80,7 +84,7 @@ impl Latch for RemoteLatch {
     }
 
     fn renew(&self, lease: &SnapshotLease, ttl: Duration) -> Result<()> {
-        let (leases, begun) = (self.line.leases(), Instant::now());
+        let (leases, begun) = (self.line.leases(), env::now());
         leases.check(lease.id())?;
         let (name, at) = self.name(lease)?;
         let ask = Renew { lease: name, ttl_ms: millis(ttl) };

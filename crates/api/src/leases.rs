@@ -15,7 +15,7 @@ pub const LONGEST: Duration = Duration::from_secs(3600);
 /// A name that nothing has, and nobody guesses.
 #[must_use]
 pub fn new_name() -> String {
-    format!("{:032x}", rand::random::<u128>())
+    format!("{:032x}", tidelake_core::env::chance().unwrap_or_else(rand::random))
 }
 
 /// The leases of one server.

@@ -4,7 +4,7 @@
 //! `DoPut` and publishes them by a call. `docs/magic-api.md` describes all of it for people who write a client.
 //!
 //! Rooms: `wire` the messages; `rows` changes as batches; `ipc` rows without gRPC; `errors` errors as statuses; `magic` what every transport serves, with
-//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service, behind a `door`, with `flow` for its rows; on the other side `client` a connection, with its `login` and `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `questions` what the writer is asked. With a latch in a
+//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service, behind a `door`, with `flow` for its rows; on the other side `client` a connection over a `carrier`, with its `login` and `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `questions` what the writer is asked. With a latch in a
 //! process of its own: `hub` that latch, `line` the way to it, `fleet` several engines for readers. `ending` tells a stream that ended from one that was cut.
 
 pub mod errors;
@@ -12,6 +12,7 @@ pub mod ipc;
 pub mod rows;
 pub mod wire;
 
+mod carrier;
 mod client;
 mod desk;
 mod door;
@@ -30,6 +31,7 @@ mod questions;
 mod server;
 mod store;
 
+pub use carrier::{Carried, Carries, Served};
 pub use client::Connection;
 pub use desk::Desk;
 pub use door::{GrpcWire, LetIn, caller, incoming};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidelake_core::{Error, Result};
+use tidelake_core::{Error, Result, env};
 use tokio::sync::watch;
 
 use crate::client::Connection;
@@ -157,6 +157,6 @@ async fn look(line: Weak<LatchLine>) {
     while let Some(line) = line.upgrade() {
         line.look().await;
         drop(line);
-        tokio::time::sleep(LOOK).await;
+        env::sleep(LOOK).await;
     }
 }

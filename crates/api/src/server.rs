@@ -228,6 +228,17 @@ fn until_error<T: Send>(
     })
 }
 
+/// The service, behind its guard.
+pub(crate) fn magic_service(
+    guard: Arc<Guard>,
+    magic: Arc<Magic>,
+    cancel: CancellationToken,
+) -> InterceptedService<RowsOut<FlightServiceServer<MagicFlight>>, LetIn> {
+    let calls = FlightServiceServer::new(MagicFlight::new(magic.clone(), cancel.clone()));
+    let flight = RowsOut::before(calls.max_decoding_message_size(MAX_ROWS), Some(magic), cancel);
+    InterceptedService::new(flight, LetIn::new(guard))
+}
+
 /// A listening server of the Magic API alone.
 pub struct MagicServer {
     address: SocketAddr,
@@ -242,9 +253,7 @@ impl MagicServer {
     pub fn start(door: Door, guard: Arc<Guard>, magic: Arc<Magic>, cancel: CancellationToken) -> Result<MagicServer> {
         let address = door.local_addr().map_err(|e| Error::io("read the Magic API's address", e))?;
         let incoming = incoming(door, cancel.clone());
-        let flight = FlightServiceServer::new(MagicFlight::new(magic.clone(), cancel.clone()));
-        let flight = RowsOut::before(flight.max_decoding_message_size(MAX_ROWS), Some(magic), cancel.clone());
-        let flight = InterceptedService::new(flight, LetIn::new(guard));
+        let flight = magic_service(guard, magic, cancel.clone());
         let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PONG))

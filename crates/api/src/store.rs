@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{BatchStream, ScanPlan, ScanRequest, ScanSplit, StoreEngine, StoreWriter, TableStats};
-use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, WriterEpoch};
+use tidelake_core::{Catalog, CommitSeq, DecodedStep, Error, Result, SourcePosition, TableId, WriterEpoch, env};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -243,7 +243,7 @@ async fn follow(shared: Weak<Shared>, connection: Connection) {
         if let Some(shared) = shared.upgrade() {
             shared.heard.store(false, Ordering::Release);
         }
-        tokio::time::sleep(AGAIN).await;
+        env::sleep(AGAIN).await;
     }
 }
 

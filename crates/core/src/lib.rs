@@ -10,6 +10,7 @@
 pub mod catalog;
 pub mod change;
 pub mod control;
+pub mod env;
 pub mod error;
 pub mod filter;
 pub mod key;

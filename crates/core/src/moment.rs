@@ -1,7 +1,5 @@
 //! Moments in the upstream's history, and what a commit time is worth.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::position::SourcePosition;
 use crate::types::temporal::{date_of, split_micros};
 
@@ -29,7 +27,7 @@ impl std::fmt::Display for Moment {
 /// This machine's clock, microseconds since 1970 UTC.
 #[must_use]
 pub fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
+    crate::env::wall_us()
 }
 
 /// A commit time as it is worth keeping: 0, unknown, if it is more than a minute ahead of `now_us`. A session of the

@@ -10,12 +10,11 @@
 //! A page that could not be written, or of which nobody knows, ends the *term*: whoever leads next reads what there is.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidelake_core::{CommitSeq, Error, Result, WriterEpoch};
+use tidelake_core::{CommitSeq, Error, Result, WriterEpoch, env};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Leading;
@@ -137,7 +136,7 @@ impl Book {
     /// # Errors
     /// [`Error::Unavailable`] otherwise.
     pub fn check(&self) -> Result<()> {
-        let late = self.leading.until().is_some_and(|until| Instant::now() >= until);
+        let late = self.leading.until().is_some_and(|until| env::now() >= until);
         if late {
             self.lost.cancel();
         }

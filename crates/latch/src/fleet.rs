@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tidelake_core::ports::store::Progress;
-use tidelake_core::{CommitSeq, Error, Result, TableName};
+use tidelake_core::{CommitSeq, Error, Result, TableName, env};
 
 /// Names of one engine's processes that are remembered.
 const INSTANCES: usize = 64;
@@ -205,7 +205,10 @@ impl Fleet {
         if !self.expected.is_empty() && now.duration_since(self.begun) < self.patience {
             return None;
         }
-        let last = self.in_step(now).min_by_key(|m| m.report.published.seq)?;
+        let last = match env::is_flawed("the most counts") {
+            false => self.in_step(now).min_by_key(|m| m.report.published.seq)?,
+            true => self.in_step(now).max_by_key(|m| m.report.published.seq)?,
+        };
         Some(Showable { published: last.report.published.clone(), awaiting: last.report.awaiting.clone() })
     }
 

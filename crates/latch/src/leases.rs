@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tidelake_core::moment::now_us;
-use tidelake_core::{CommitSeq, Error, Result};
+use tidelake_core::{CommitSeq, Error, Result, env};
 
 /// At most so many seqs are remembered for one retention.
 const SAMPLES: u32 = 4096;
+
+/// A bug that simulations put in.
+const COMES_BACK: &str = "lapsed leases come back";
 
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +24,7 @@ pub struct Clock {
 impl Clock {
     /// This machine's.
     pub fn now() -> Clock {
-        Clock { steady: Instant::now(), wall_us: now_us() }
+        Clock { steady: env::now(), wall_us: now_us() }
     }
 }
 
@@ -103,7 +106,7 @@ impl Leases {
     /// `SnapshotExpired` if the lease lapsed. A lapsed lease is forgotten, so it cannot come back to life.
     pub fn check(&mut self, id: u64, now: Instant) -> Result<()> {
         match self.pins.get(&id) {
-            Some(pin) if pin.until > now => Ok(()),
+            Some(pin) if pin.until > now || env::is_flawed(COMES_BACK) => Ok(()),
             _ => {
                 self.pins.remove(&id);
                 Err(Error::SnapshotExpired(format!("lease {id} lapsed: its reader did not renew it in time")))
@@ -118,7 +121,7 @@ impl Leases {
 
     /// Forgets lapsed leases, notes what is published, moves the horizon up as far as it may.
     pub fn observe(&mut self, published: Published, now: Clock) {
-        self.pins.retain(|_, pin| pin.until > now.steady);
+        self.pins.retain(|_, pin| pin.until > now.steady || env::is_flawed(COMES_BACK));
         self.note(published, now);
         let begin_us = now.wall_us.saturating_sub(i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX));
         // A sample may go once the next one is old enough by both clocks to stand for everything before it.
@@ -130,7 +133,8 @@ impl Leases {
             self.published.pop_front();
         }
         let retained = self.published.front().map_or(published.seq, |first| first.seq);
-        let pinned = self.pins.values().map(|pin| pin.seq).min().unwrap_or(CommitSeq::MAX);
+        let flawed = env::is_flawed("the horizon passes leases");
+        let pinned = self.pins.values().map(|pin| pin.seq).min().filter(|_| !flawed).unwrap_or(CommitSeq::MAX);
         self.horizon = self.horizon.max(retained.min(pinned));
     }
 

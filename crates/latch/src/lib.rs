@@ -22,12 +22,12 @@ mod travel;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidelake_core::ports::{Freshness, Latch, SnapshotLease, StoreEngine};
-use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, WriterEpoch};
+use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, WriterEpoch, env};
 
 pub use book::{Ancestor, Book, Page};
 use epoch::EpochFile;
@@ -227,7 +227,7 @@ impl LocalLatch {
             let seq = exactly.unwrap_or_else(|| self.engine.published().borrow().seq);
             // What the engine let go of before this service began is no more in its window either.
             let kept = seq >= self.engine.horizon();
-            (kept.then(|| leases.pin(seq, Instant::now() + ttl)).flatten(), seq)
+            (kept.then(|| leases.pin(seq, env::now() + ttl)).flatten(), seq)
         };
         let id = id.ok_or_else(|| self.too_old(&format!("seq {seq}")))?;
         let release = Release { latch: self.this.clone(), id };
@@ -263,19 +263,19 @@ impl LocalLatch {
 #[async_trait]
 impl Latch for LocalLatch {
     async fn acquire(&self, freshness: Freshness, ttl: Duration, wait: Duration) -> Result<SnapshotLease> {
-        match tokio::time::timeout(wait, self.reach_and_pin(&freshness, ttl)).await {
+        match env::timeout(wait, self.reach_and_pin(&freshness, ttl)).await {
             Ok(pinned) => pinned,
             Err(_) => Err(self.too_late(&freshness, wait)),
         }
     }
 
     fn renew(&self, lease: &SnapshotLease, ttl: Duration) -> Result<()> {
-        let now = Instant::now();
+        let now = env::now();
         self.leases.lock().renew(lease.id(), now, now + ttl)
     }
 
     fn check(&self, lease: &SnapshotLease) -> Result<()> {
-        self.leases.lock().check(lease.id(), Instant::now())
+        self.leases.lock().check(lease.id(), env::now())
     }
 
     fn grant_writer(&self) -> Result<WriterEpoch> {
@@ -315,6 +315,6 @@ async fn sweep(latch: Weak<LocalLatch>) {
     while let Some(latch) = latch.upgrade() {
         latch.observe();
         drop(latch);
-        tokio::time::sleep(SWEEP).await;
+        env::sleep(SWEEP).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidelake_core::moment::{now_us, time_text};
-use tidelake_core::{CommitSeq, Error, Moment, Result};
+use tidelake_core::{CommitSeq, Error, Moment, Result, env};
 
 use crate::{FreshnessProbe, LocalLatch, Replica};
 
@@ -45,7 +45,7 @@ impl LocalLatch {
         }
         let left = us.saturating_add(SECOND_US).saturating_sub(now);
         if left > 0 {
-            tokio::time::sleep(Duration::from_micros(left.cast_unsigned())).await;
+            env::sleep(Duration::from_micros(left.cast_unsigned())).await;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidelake_core::ports::{Buffer, StoreEngine};
-use tidelake_core::{CommitSeq, Error, Result};
+use tidelake_core::{CommitSeq, Error, Result, env};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -53,16 +53,16 @@ impl Flusher {
 
     /// Until cancelled; then flushes a last time.
     pub(crate) async fn run(self: Arc<Self>, cancel: CancellationToken) -> Result<()> {
-        let mut last = Instant::now();
+        let mut last = env::now();
         while !cancel.is_cancelled() {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.published.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = env::sleep(LOOK) => {}
             }
             if self.is_due(last) {
                 self.flush().await?;
-                last = Instant::now();
+                last = env::now();
             } else if self.is_filling() {
                 // what a copy kept may be free by now, and nothing new can come while there is no room
                 let durable = self.engine.durable().borrow().seq;
@@ -75,11 +75,11 @@ impl Flusher {
     fn is_due(&self, last: Instant) -> bool {
         let behind = self.engine.durable().borrow().seq < self.engine.published_seq();
         // A buffer that fills up must be let go before fetching has to wait.
-        let full = self.is_filling() && last.elapsed() > Duration::from_secs(1);
+        let full = self.is_filling() && env::since(last) > Duration::from_secs(1);
         behind
             && (full
                 || self.engine.unflushed_bytes() >= self.options.flush_bytes
-                || last.elapsed() >= self.options.flush_interval)
+                || env::since(last) >= self.options.flush_interval)
     }
 
     fn is_filling(&self) -> bool {
@@ -88,16 +88,16 @@ impl Flusher {
     }
 
     async fn flush(self: &Arc<Self>) -> Result<()> {
-        let begun = Instant::now();
+        let begun = env::now();
         let durable = self.engine.flush().await?;
         metrics::counter!("tidelake_writer_flushes_total").increment(1);
-        metrics::histogram!("tidelake_writer_flush_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("tidelake_writer_flush_seconds").record(env::since(begun).as_secs_f64());
         self.let_go(durable).await
     }
 
     async fn let_go(self: &Arc<Self>, durable: CommitSeq) -> Result<()> {
         let flusher = self.clone();
-        let released = tokio::task::spawn_blocking(move || flusher.release(durable)).await;
+        let released = env::spawn_blocking(move || flusher.release(durable)).await;
         released.map_err(|e| {
             // Work that had not begun when the process ended: the next start releases the buffer.
             let ended = e.is_cancelled();

@@ -1,11 +1,12 @@
 //! The loop: wait, read a window, publish it, until cancelled.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tidelake_core::ports::StoreWriter;
-use tidelake_core::{Catalog, DecodedStep, Error, Result};
+use tidelake_core::{Catalog, DecodedStep, Error, Result, env};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
 use crate::WriterParts;
@@ -63,7 +64,7 @@ impl Loop {
 
     async fn poll(&mut self, mut reader: WindowReader) -> Result<()> {
         loop {
-            let begun = Instant::now();
+            let begun = env::now();
             while !self.parts.cancel.is_cancelled() && !self.flushing.is_finished() {
                 let more;
                 (reader, more) = self.window(reader).await?;
@@ -80,9 +81,11 @@ impl Loop {
 
     /// Decodes, stages and publishes one window; false at the buffer's head.
     async fn window(&mut self, reader: WindowReader) -> Result<(WindowReader, bool)> {
-        let (pieces, mut arriving) = mpsc::channel(PIECES_AHEAD);
-        let decoding = tokio::task::spawn_blocking(move || decode(reader, &pieces));
-        let begun = Instant::now();
+        // Where nobody may block, all of a window must find room.
+        let ahead = if env::may_block() { PIECES_AHEAD } else { 1 << 12 };
+        let (pieces, mut arriving) = mpsc::channel(ahead);
+        let decoding = env::spawn_blocking(move || decode(reader, &pieces));
+        let begun = env::now();
         let mut publisher = Publisher::new(&mut *self.store, &*self.parts.buffer, &mut self.catalog);
         while let Some(steps) = arriving.recv().await {
             publisher.stage(steps).await?;
@@ -107,13 +110,11 @@ impl Loop {
         metrics::counter!("tidelake_writer_transactions_total").increment(end.transactions);
         metrics::counter!("tidelake_writer_rows_total").increment(end.rows);
         metrics::histogram!("tidelake_writer_batch_transactions").record(end.transactions as f64);
-        metrics::histogram!("tidelake_writer_publish_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("tidelake_writer_publish_seconds").record(env::since(begun).as_secs_f64());
         if end.commit_time_us > 0 {
             let committed = end.commit_time_us as f64 / 1e6;
             metrics::gauge!("tidelake_writer_published_commit_time_seconds").set(committed);
-            if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-                metrics::gauge!("tidelake_writer_lag_seconds").set(now.as_secs_f64() - committed);
-            }
+            metrics::gauge!("tidelake_writer_lag_seconds").set(env::wall_us() as f64 / 1e6 - committed);
         }
         self.flusher.published();
     }
@@ -130,7 +131,7 @@ impl Loop {
             tokio::select! {
                 () = self.parts.cancel.cancelled() => return,
                 _ = durable.changed() => {}
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = env::sleep(Duration::from_millis(200)) => {}
             }
         }
     }
@@ -151,7 +152,7 @@ impl Loop {
                     }
                 }
                 () = self.shared.bell.notified() => return Ok(true),
-                () = tokio::time::sleep_until(due.into()) => return Ok(true),
+                () = env::sleep_until(due) => return Ok(true),
                 changed = interval.changed() => changed.map_err(|_| Error::Closed("the interval's sender".into()))?,
             }
         }
@@ -162,8 +163,12 @@ type Decoded = Result<(WindowReader, Option<WindowEnd>)>;
 
 /// Reading and decoding block and compute: not on the runtime's own threads.
 fn decode(mut reader: WindowReader, pieces: &mpsc::Sender<Vec<DecodedStep>>) -> Decoded {
-    let ended = |_| Error::Closed("staging ended before decoding did".into());
-    let mut out = |steps| pieces.blocking_send(steps).map_err(ended);
+    let ended = || Error::Closed("staging ended before decoding did".into());
+    let mut out = |steps| match pieces.try_send(steps) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Full(steps)) => pieces.blocking_send(steps).map_err(|_| ended()),
+        Err(TrySendError::Closed(_)) => Err(ended()),
+    };
     let end = reader.next_window(&mut Steps::new(&mut out))?;
     Ok((reader, end))
 }

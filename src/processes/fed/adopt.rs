@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tidelake_api::Fed;
 use tidelake_api::wire::Before;
 use tidelake_core::ports::{Buffer, BufferedPayload};
-use tidelake_core::{CommitSeq, Error, Result, SourcePosition};
+use tidelake_core::{CommitSeq, Error, Result, SourcePosition, env};
 
 /// The buffers whose seqs an engine may have to go on with `lineage`, which began at `begin`: those of `ancestors`, with what the engine has
 /// beyond them if that is the new buffer's too. Waits until the new buffer has read as far.
@@ -35,7 +35,7 @@ pub async fn ancestors(
     tracing::info!(engine = %fed.published.seq, buffer = %*head.borrow(), "an engine is further than this buffer: waiting until it has read as far");
     head.wait_for(|head| *head >= fed.published.seq).await.map_err(|_| Error::Closed("the buffer is closed".into()))?;
     let (reader, upto, position) = (buffer.clone(), fed.published.seq, fed.published.position.clone());
-    let same = tokio::task::spawn_blocking(move || is_same(&*reader, begin, upto, &position)).await;
+    let same = env::spawn_blocking(move || is_same(&*reader, begin, upto, &position)).await;
     if same.map_err(|e| Error::Internal(format!("looking at the buffer: {e}")))?? {
         before.upto = upto;
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tidelake_core::Error;
 use tidelake_core::ports::StoreEngine;
+use tidelake_core::{Error, env};
 
 use super::{AGAIN, Work, may_come_back};
 
@@ -34,7 +34,7 @@ impl Work {
                 }
                 Err(error) if may_come_back(&error) || matches!(error, Error::Fenced { .. }) => {
                     tracing::warn!(%error, "copying begins again where the engine is");
-                    tokio::time::sleep(AGAIN).await;
+                    env::sleep(AGAIN).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -10,7 +10,7 @@ mod adopt;
 mod copies;
 mod session;
 mod shares;
-mod takeover;
+pub(crate) mod takeover;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tidelake_api::wire::Before;
 use tidelake_api::{Connection, FleetLine, FleetStore, FlightStore, LatchLine, RemoteLatch, fence, join};
 use tidelake_core::ports::{Buffer, Source, StoreEngine};
-use tidelake_core::{CommitSeq, Error, WriterEpoch};
+use tidelake_core::{CommitSeq, Error, WriterEpoch, env};
 use tidelake_writer::{MagicWriter, WriterHandle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ use crate::pipeline::{Parts, Pipeline, open_buffer, writer_parts};
 use crate::probe::PipelineProbe;
 use crate::status::EngineReport;
 use crate::upstream::Upstream;
-use crate::where_from::{address, open_source, source_kind};
+use crate::where_from::{OpenedSource, address, open_source, source_kind};
 use crate::wishes::Kept;
 use crate::{doctor, http, progress, shutdown};
 use shares::Shares;
@@ -62,7 +62,7 @@ enum State {
 }
 
 /// What outlives turns and sessions.
-struct Work {
+pub(crate) struct Work {
     settings: Settings,
     dir: DataDir,
     line: Arc<LatchLine>,
@@ -95,12 +95,11 @@ pub async fn serve(settings: Settings, places: &Places) -> Result<()> {
     let connect = |place: &super::settings::EnginePlace| anyhow::Ok((place.address.clone(), connect(place)?));
     let connections: Vec<(String, Connection)> = places.engines.iter().map(connect).collect::<Result<_>>()?;
     let Some(lineage) = takeover::lineage(&dir, &line, &connections, &cancel).await? else { return Ok(()) };
-    let work = Arc::new(open(settings, dir, upstream, line, connections, lineage, &cancel)?);
+    let kept = Kept::load(&dir)?;
+    let opened = open_source(&settings, &kept, &dir)?;
+    let work = Arc::new(open(Begun { settings, dir, upstream, line, connections, lineage, kept }, opened, &cancel)?);
+    work.begin().await?;
     let pipeline = work.pipeline.clone();
-    let reported = work.clone();
-    pipeline.tell_engines(move || reported.report());
-    pipeline.start_stream(&work.dir).await?;
-    work.start();
     let settings = &work.settings;
     settings.access.reload_on_hangup(cancel.clone())?;
     let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
@@ -117,17 +116,19 @@ pub async fn serve(settings: Settings, places: &Places) -> Result<()> {
     ended.and(stopped)
 }
 
-fn open(
-    settings: Settings,
-    dir: DataDir,
-    upstream: Option<serde_json::Value>,
-    line: Arc<LatchLine>,
-    connections: Vec<(String, Connection)>,
-    lineage: Lineage,
-    cancel: &CancellationToken,
-) -> Result<Work> {
-    let kept = Kept::load(&dir)?;
-    let (source, service) = open_source(&settings, &kept, &dir)?;
+/// What there is once it is known where the buffer begins.
+pub(crate) struct Begun {
+    pub settings: Settings,
+    pub dir: DataDir,
+    pub upstream: Option<serde_json::Value>,
+    pub line: Arc<LatchLine>,
+    pub connections: Vec<(String, Connection)>,
+    pub lineage: Lineage,
+    pub kept: Kept,
+}
+
+pub(crate) fn open(begun: Begun, (source, service): OpenedSource, cancel: &CancellationToken) -> Result<Work> {
+    let Begun { settings, dir, upstream, line, connections, lineage, kept } = begun;
     let buffer: Arc<dyn Buffer> = open_buffer(&dir, &settings)?;
     let all: Vec<Connection> = connections.iter().map(|(_, connection)| connection.clone()).collect();
     let fleet = FleetStore::new(&all, line.clone())?;
@@ -171,6 +172,21 @@ fn open(
 }
 
 impl Work {
+    /// Reads, writes and copies from now on.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Result<()> {
+        let reported = Arc::downgrade(self);
+        self.pipeline.tell_engines(move || reported.upgrade().map_or_else(Vec::new, |work| work.report()));
+        self.pipeline.start_stream(&self.dir).await?;
+        self.start();
+        Ok(())
+    }
+
+    /// What runs, and ends when one of its parts fails.
+    #[cfg(test)]
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
     /// Starts everything that goes on by itself.
     fn start(self: &Arc<Self>) {
         let own = self.clone();
@@ -218,7 +234,7 @@ impl Work {
             };
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
+                () = env::sleep(pause) => {}
             }
         }
     }
@@ -282,10 +298,10 @@ impl Work {
         self.pipeline.set_writer_at(at, writer.clone());
         *engine.state.lock() = State::Writing;
         self.set_writing(at, true);
-        self.follow(at, &writer).await;
+        let followed = self.follow(at, engine, &writer).await;
         end.cancel();
-        match tokio::time::timeout(PATIENCE, writer.join()).await {
-            Ok(ended) => ended.map_err(Ended::Engine),
+        match env::timeout(PATIENCE, writer.join()).await {
+            Ok(ended) => followed.and(ended).map_err(Ended::Engine),
             Err(_) => {
                 tracing::warn!("the Magic Writer of the lost turn does not end; leaving it, it is fenced");
                 Ok(())
@@ -294,16 +310,33 @@ impl Work {
     }
 
     /// Until the writer has ended. It is joined by whoever asked.
-    async fn follow(&self, at: usize, writer: &WriterHandle) {
-        let mut status = writer.watch_status();
+    ///
+    /// # Errors
+    /// `Closed` if the engine has less than was published: it restarted. While upstream is idle nothing is written, and nothing else would tell.
+    async fn follow(&self, at: usize, engine: &Engine, writer: &WriterHandle) -> Result<(), Error> {
+        let (mut status, mut published) = (writer.watch_status(), engine.store.published());
         loop {
             let (state, applied) = {
                 let status = status.borrow_and_update();
                 (status.state, status.applied)
             };
             self.shares.published(at, applied);
-            if state != tidelake_writer::WriterState::Running || status.changed().await.is_err() {
-                return;
+            let has = published.borrow_and_update().seq;
+            if has < applied {
+                return Err(Error::Closed(format!(
+                    "the engine restarted: it has seq {has}, and {applied} was published"
+                )));
+            }
+            if state != tidelake_writer::WriterState::Running {
+                return Ok(());
+            }
+            let ended = tokio::select! {
+                biased;
+                changed = status.changed() => changed.is_err(),
+                changed = published.changed() => changed.is_err(),
+            };
+            if ended {
+                return Ok(());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The writer's session with the latch: by it readers learn from when on they may read, and their questions are answered.
 
 use tidelake_api::FleetLine;
-use tidelake_core::Error;
+use tidelake_core::{Error, env};
 
 use super::{AGAIN, Lineage, Work, may_come_back, upstream_probe};
 
@@ -26,7 +26,7 @@ impl Work {
             }
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(AGAIN) => {}
+                () = env::sleep(AGAIN) => {}
             }
         }
     }

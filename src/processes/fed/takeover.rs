@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tidelake_api::wire::Lineages;
 use tidelake_api::{Connection, Fed, FleetLine, LatchLine, fence, new_name};
 use tidelake_core::ports::store::Progress;
-use tidelake_core::{CommitSeq, Error};
+use tidelake_core::{CommitSeq, Error, env};
 use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::DataDir;
@@ -98,7 +98,12 @@ fn agree(known: &Lineages, stand: &[Stands]) -> Result<(Option<String>, Progress
     // An older Tidelake's copy does not say from where on upstream's changes are missing.
     let placed = whole().map(|(_, fed)| &fed.durable).filter(|at| at.position.is_known());
     // At one place of the upstream they differ by records of a copy only, which were lost with the buffer: who has most of them has all.
-    let at = placed.min_by(|a, b| a.position.cmp_order(&b.position).then(b.seq.cmp(&a.seq))).cloned();
+    let order = |a: &&Progress, b: &&Progress| a.position.cmp_order(&b.position).then(b.seq.cmp(&a.seq));
+    let at = match env::is_flawed("a takeover begins at the foremost") {
+        false => placed.min_by(order),
+        true => placed.max_by(order),
+    };
+    let at = at.cloned();
     ensure!(at.is_some() || filled().next().is_none(), NO_PLACE);
     let at = at.unwrap_or_default();
     for (address, fed) in stand.iter().filter(|(_, fed)| fed.durable.seq < at.seq) {

@@ -1,13 +1,13 @@
 //! What a hub is asked by name, with JSON in and out.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use tidelake_access::{Caller, Right};
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{Freshness, Latch};
-use tidelake_core::{CommitSeq, Error, Result};
+use tidelake_core::{CommitSeq, Error, Result, env};
 use tidelake_latch::{Ancestor, Report};
 
 use super::Hub;
@@ -91,12 +91,12 @@ impl Hub {
     async fn acquire(&self, ask: Acquire) -> Result<Leased> {
         let latch = self.latch()?;
         self.leases.sweep(&**latch);
-        let (begun, freshness): (_, Freshness) = (Instant::now(), ask.freshness.into());
+        let (begun, freshness): (_, Freshness) = (env::now(), ask.freshness.into());
         let ttl = Duration::from_millis(ask.ttl_ms).min(LONGEST);
         let wait = Duration::from_millis(ask.wait_ms).min(LONGEST);
         loop {
             let stage = self.stage.borrow().clone();
-            let left = wait.saturating_sub(begun.elapsed());
+            let left = wait.saturating_sub(env::since(begun));
             let lease = tokio::select! {
                 lease = latch.acquire(freshness.clone(), ttl, left) => lease?,
                 () = self.lost() => return Err(Error::Unavailable("this latch leads no more".into())),
@@ -131,7 +131,7 @@ impl Hub {
         Progresses {
             engine: self.name.clone(),
             published: self.shown.borrow().clone(),
-            durable: Progress { seq: self.fleet.lock().durable(Instant::now()), ..Progress::default() },
+            durable: Progress { seq: self.fleet.lock().durable(env::now()), ..Progress::default() },
             horizon: CommitSeq(self.horizon.load(Ordering::Acquire)),
             unflushed_bytes: 0,
             lineage: self.stage.borrow().lineage.clone(),
@@ -148,7 +148,7 @@ impl Hub {
     /// An engine is gone for good. The page names it until it is certain that nobody waits for it here; one that reports meanwhile is a new
     /// one, and put there again by its next report.
     async fn forget(&self, Forget { engine }: Forget) -> Result<Known> {
-        let known = self.fleet.lock().forget(&engine, Instant::now())?;
+        let known = self.fleet.lock().forget(&engine, env::now())?;
         let name = engine.clone();
         let listed = self.change(move |page| Ok(page.engines.remove(&name).is_some())).await?;
         let engines: Vec<String> = self.book.page().engines.into_keys().collect();
@@ -168,7 +168,7 @@ impl Hub {
             return Err(Error::Invalid("an engine has a name of 1 to 200 bytes".into()));
         }
         let (name, address, lineage) = (report.engine.clone(), report.address.clone(), report.lineage.clone());
-        self.fleet.lock().report(of_wire(report), Instant::now())?;
+        self.fleet.lock().report(of_wire(report), env::now())?;
         // Looked at with each report: it may be new, or one that was just forgotten.
         if !self.book.lists(&name, &address) {
             self.change(move |page| {

@@ -1,8 +1,6 @@
 //! What a writer says to a hub: whose seqs count, from when on readers may read, and answers to their questions.
 
-use std::time::Instant;
-
-use tidelake_core::{CommitSeq, Error, Result};
+use tidelake_core::{CommitSeq, Error, Result, env};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Hub;
@@ -113,7 +111,7 @@ impl Hub {
         let begins = self.stage.borrow().floor.is_none() && floor.is_some();
         if begins {
             let lineage = self.stage.borrow().lineage.clone();
-            self.fleet.lock().begin(lineage, floor, Instant::now());
+            self.fleet.lock().begin(lineage, floor, env::now());
             self.stage.send_modify(|stage| stage.floor = floor);
             self.news.notify_one();
         }

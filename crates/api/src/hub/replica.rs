@@ -2,12 +2,11 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use tidelake_core::moment::{believed, now_us};
 use tidelake_core::ports::store::Progress;
-use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName};
+use tidelake_core::{Catalog, CommitSeq, Error, Moment, Result, SourcePosition, TableName, env};
 use tidelake_latch::{FreshnessProbe, Replica};
 use tokio::sync::watch;
 
@@ -46,7 +45,7 @@ impl Replica for View {
     }
 
     fn horizon(&self) -> CommitSeq {
-        self.hub().map_or(CommitSeq::ZERO, |hub| hub.fleet.lock().horizon(Instant::now()))
+        self.hub().map_or(CommitSeq::ZERO, |hub| hub.fleet.lock().horizon(env::now()))
     }
 
     fn set_horizon(&self, seq: CommitSeq) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidelake_core::Error;
 use tidelake_core::ports::StoreEngine;
+use tidelake_core::{Error, env};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
@@ -52,7 +52,7 @@ impl Reporter {
             self.note(answer.err());
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = env::sleep(pause) => {}
                 Ok(()) = published.changed(), if changes => {}
                 Ok(()) = durable.changed(), if changes => {}
                 Ok(()) = begun.changed(), if changes => {}

@@ -167,6 +167,15 @@ impl FlightService for HubFlight {
     }
 }
 
+/// The service, behind its guard.
+pub(crate) fn hub_service(
+    guard: Arc<Guard>,
+    seat: HubSeat,
+    cancel: CancellationToken,
+) -> InterceptedService<FlightServiceServer<HubFlight>, LetIn> {
+    InterceptedService::new(FlightServiceServer::new(HubFlight { seat, cancel }), LetIn::new(guard))
+}
+
 /// A listening server of a latch.
 pub struct HubServer {
     address: SocketAddr,
@@ -181,8 +190,7 @@ impl HubServer {
     pub fn start(door: Door, guard: Arc<Guard>, seat: HubSeat, cancel: CancellationToken) -> Result<HubServer> {
         let address = door.local_addr().map_err(|e| Error::io("read the latch's address", e))?;
         let incoming = incoming(door, cancel.clone());
-        let flight = FlightServiceServer::new(HubFlight { seat, cancel: cancel.clone() });
-        let flight = InterceptedService::new(flight, LetIn::new(guard));
+        let flight = hub_service(guard, seat, cancel.clone());
         let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PONG))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidelake_core::ports::store::Progress;
-use tidelake_core::{CommitSeq, Error, Result, WriterEpoch};
+use tidelake_core::{CommitSeq, Error, Result, WriterEpoch, env};
 
 use crate::client::{Connection, PATIENCE};
 use crate::feed::{PATIENCE as LONG, WriterLine};
@@ -120,7 +120,7 @@ impl FleetLine {
     async fn replaced(&self) {
         // The line may learn of a latch that just began to lead a little later than its answer came.
         loop {
-            tokio::time::sleep(LOOK).await;
+            env::sleep(LOOK).await;
             if self.line.leader() != self.at {
                 return;
             }

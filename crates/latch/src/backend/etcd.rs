@@ -4,13 +4,14 @@
 //! transactions that compare both: the leader's own key, and the page as this leader knows it. So one that was frozen, and does not know that another
 //! leads, writes nothing; and it gives no lease, because by its own clock its time is over before etcd lets go of the key.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tidelake_core::{Error, Result};
+use tidelake_core::{Error, Result, env};
 
-use super::etcd_client::{EtcdClient, encode};
+use super::etcd_client::{EtcdClient, EtcdGateway, encode, over_http};
 use super::{Backend, EtcdLogin, Leading};
 
 /// How long etcd keeps the key of a latch that says nothing, seconds.
@@ -20,7 +21,7 @@ const OWN: Duration = Duration::from_millis(TTL * 900);
 
 /// A cluster, and a prefix of keys.
 pub struct EtcdBackend {
-    client: EtcdClient,
+    gateway: Arc<dyn EtcdGateway>,
     prefix: String,
     name: String,
 }
@@ -52,19 +53,23 @@ impl EtcdBackend {
         }
         let scheme = if login.is_encrypted() { "https" } else { "http" };
         let endpoints = hosts.iter().map(|host| format!("{scheme}://{host}")).collect();
-        let client = EtcdClient::new(endpoints, login)?;
-        Ok(EtcdBackend { client, prefix: prefix.to_owned(), name: name.to_owned() })
+        Ok(EtcdBackend::over(over_http(endpoints, login)?, prefix, name))
+    }
+
+    /// Over any gateway.
+    pub fn over(gateway: Arc<dyn EtcdGateway>, prefix: &str, name: &str) -> EtcdBackend {
+        EtcdBackend { gateway, prefix: prefix.to_owned(), name: name.to_owned() }
     }
 }
 
 impl Backend for EtcdBackend {
     fn campaign(&self) -> Result<Option<Box<dyn Leading>>> {
-        let client = self.client.clone();
+        let client = EtcdClient(self.gateway.clone());
         let (leader, page) = (format!("{}/leader", self.prefix), format!("{}/page", self.prefix));
         if client.get(&leader)?.is_some() {
             return Ok(None);
         }
-        let begun = Instant::now();
+        let begun = env::now();
         let lease = client.grant(TTL)?;
         let absent = json!([{ "key": encode(&leader), "target": "CREATE", "create_revision": "0" }]);
         let created = client.put_if(absent, &leader, &self.name, Some(lease));
@@ -118,7 +123,7 @@ impl Leading for EtcdLeading {
     }
 
     fn keep(&self) -> Result<()> {
-        let begun = Instant::now();
+        let begun = env::now();
         if !self.client.keep_alive(self.lease)? {
             return Err(Error::Closed("etcd has ended this latch's lease".into()));
         }

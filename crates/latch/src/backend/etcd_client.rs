@@ -16,16 +16,27 @@ use super::etcd_login::{EtcdLogin, Session};
 /// How long one server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What carries a request of the JSON gateway to a cluster.
+pub trait EtcdGateway: Send + Sync {
+    /// The answer to `body` at `/v3/` and `what`, for example `kv/range`.
+    ///
+    /// # Errors
+    /// `Unavailable` if nobody knows whether it was done.
+    fn ask(&self, what: &str, body: &Value) -> Result<Value>;
+}
+
 /// A cluster.
-#[derive(Clone)]
-pub(super) struct EtcdClient {
+pub(super) struct EtcdClient(pub Arc<dyn EtcdGateway>);
+
+/// The gateways of a cluster's servers.
+struct Servers {
     agent: ureq::Agent,
     /// `http://HOST:PORT` or `https://HOST:PORT` each.
     endpoints: Vec<String>,
     /// The one that answered last.
-    current: Arc<AtomicUsize>,
+    current: AtomicUsize,
     /// If etcd knows users.
-    session: Option<Arc<Session>>,
+    session: Option<Session>,
 }
 
 /// A key as it was found.
@@ -35,18 +46,9 @@ pub(super) struct Found {
 }
 
 impl EtcdClient {
-    /// # Errors
-    /// [`Error::Invalid`] for certificates that are none.
-    pub(super) fn new(endpoints: Vec<String>, login: EtcdLogin) -> Result<EtcdClient> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        let agent = config.tls_config(login.tls()?).build().into();
-        let session = login.user.map(|user| Arc::new(Session::new(user)));
-        Ok(EtcdClient { agent, endpoints, current: Arc::default(), session })
-    }
-
     /// A key; `None` if it is not there.
     pub(super) fn get(&self, key: &str) -> Result<Option<Found>> {
-        let answer = self.ask("kv/range", &json!({ "key": encode(key) }))?;
+        let answer = self.0.ask("kv/range", &json!({ "key": encode(key) }))?;
         let Some(kv) = answer["kvs"].get(0) else { return Ok(None) };
         let bytes = STANDARD.decode(kv["value"].as_str().unwrap_or_default()).map_err(|e| strange("a value", &e))?;
         let value = String::from_utf8(bytes).map_err(|e| strange("a value", &e))?;
@@ -59,7 +61,7 @@ impl EtcdClient {
         if let Some(lease) = lease {
             put["lease"] = json!(lease.to_string());
         }
-        let answer = self.ask("kv/txn", &json!({ "compare": compare, "success": [{ "request_put": put }] }))?;
+        let answer = self.0.ask("kv/txn", &json!({ "compare": compare, "success": [{ "request_put": put }] }))?;
         if answer["succeeded"] != json!(true) {
             return Ok(None);
         }
@@ -68,22 +70,35 @@ impl EtcdClient {
 
     /// A lease for so many seconds.
     pub(super) fn grant(&self, seconds: u64) -> Result<i64> {
-        let answer = self.ask("lease/grant", &json!({ "TTL": seconds.to_string() }))?;
+        let answer = self.0.ask("lease/grant", &json!({ "TTL": seconds.to_string() }))?;
         number(&answer["ID"])
     }
 
     /// Prolongs a lease; false if it has lapsed.
     pub(super) fn keep_alive(&self, lease: i64) -> Result<bool> {
-        let answer = self.ask("lease/keepalive", &json!({ "ID": lease.to_string() }))?;
+        let answer = self.0.ask("lease/keepalive", &json!({ "ID": lease.to_string() }))?;
         // A lease that is no more has no time to live.
         Ok(answer["result"].get("TTL").is_some_and(|ttl| number(ttl).is_ok_and(|ttl| ttl > 0)))
     }
 
     /// Ends a lease, and what hangs on it.
     pub(super) fn revoke(&self, lease: i64) -> Result<()> {
-        self.ask("lease/revoke", &json!({ "ID": lease.to_string() })).map(|_| ())
+        self.0.ask("lease/revoke", &json!({ "ID": lease.to_string() })).map(|_| ())
     }
+}
 
+/// Over HTTP.
+///
+/// # Errors
+/// [`Error::Invalid`] for certificates that are none.
+pub(super) fn over_http(endpoints: Vec<String>, login: EtcdLogin) -> Result<Arc<dyn EtcdGateway>> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+    let agent = config.tls_config(login.tls()?).build().into();
+    let session = login.user.map(Session::new);
+    Ok(Arc::new(Servers { agent, endpoints, current: AtomicUsize::new(0), session }))
+}
+
+impl EtcdGateway for Servers {
     /// One after the other, until one answers. A request that another server took already may come twice: a comparison then
     /// fails, which its sender takes for the work of somebody else.
     fn ask(&self, what: &str, body: &Value) -> Result<Value> {
@@ -102,7 +117,9 @@ impl EtcdClient {
         }
         Err(problem)
     }
+}
 
+impl Servers {
     /// A token that etcd has forgotten is asked for again, once: what it came with was not done.
     fn ask_one(&self, endpoint: &str, what: &str, body: &Value) -> Result<Value> {
         let Some(session) = &self.session else { return self.post(endpoint, what, body, None)?.good(endpoint, what) };

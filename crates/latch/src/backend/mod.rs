@@ -10,6 +10,7 @@ use std::time::Instant;
 use tidelake_core::Result;
 
 pub use etcd::EtcdBackend;
+pub use etcd_client::EtcdGateway;
 pub use etcd_login::{EtcdLogin, EtcdUser};
 pub use file::FileBackend;
 

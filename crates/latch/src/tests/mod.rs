@@ -1,5 +1,9 @@
+#![allow(clippy::disallowed_methods, reason = "real time passes in these tests")]
+
 mod backends;
 mod fleet;
+
+use std::time::Instant;
 
 use tidelake_core::ports::store::Progress;
 use tidelake_core::ports::{BatchStream, ScanPlan, ScanRequest, ScanSplit, StoreWriter, TableStats};
