@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightDescriptor;
@@ -194,12 +194,12 @@ impl FlightStore {
     /// The rows of a split. As long as there is no row yet, one whose line is lost is sent again, for so long: it gives the same rows as long as its
     /// lease lives, which the engine checks. Once there are rows it is not: the same rows may come in another order.
     pub(crate) async fn read_within(&self, split: &ScanSplit, patience: Duration) -> Result<BatchStream> {
-        let begun = Instant::now();
+        let begun = env::now();
         loop {
             match self.begin_split(split).await {
-                Err(error @ Error::Unavailable(_)) if begun.elapsed() + AGAIN < patience => {
+                Err(error @ Error::Unavailable(_)) if env::since(begun) + AGAIN < patience => {
                     tracing::debug!(%error, "a scan lost its line before its first row, and is sent again");
-                    tokio::time::sleep(AGAIN).await;
+                    env::sleep(AGAIN).await;
                 }
                 begun => return begun,
             }
