@@ -24,6 +24,8 @@ pub struct EngineOptions {
     pub row_group_rows: usize,
     /// Row groups are cut for readers that want more splits than there are groups, but not to fewer rows than this.
     pub split_rows: usize,
+    /// Bytes of a row group that a reader has in memory at a time, about, before they are decoded.
+    pub read_bytes: u64,
     /// A table with more small files than this, or with more sorted files than this over one key, is compacted after
     /// a flush.
     pub max_files: usize,
@@ -58,6 +60,7 @@ impl EngineOptions {
             compression: Compression::default(),
             row_group_rows: 1 << 20,
             split_rows: 1 << 16,
+            read_bytes: 8 << 20,
             max_files: 8,
             base_file_bytes: 128 << 20,
             base_file_rows: 1 << 30,

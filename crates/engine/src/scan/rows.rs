@@ -1,5 +1,7 @@
 //! Which rows of a row group are decoded, and which of those live.
 
+use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 
 use arrow::array::BooleanBufferBuilder;
@@ -56,6 +58,36 @@ impl GroupRows {
             (None, Some(ranges)) => ranges.iter().map(ExactSizeIterator::len).sum(),
             (None, None) => group_rows,
         }
+    }
+
+    /// The same rows in parts, cut at places that are multiples of `step`.
+    pub(super) fn steps(self, group_rows: usize, step: usize) -> VecDeque<GroupRows> {
+        if group_rows <= step {
+            return [self].into();
+        }
+        let whole = 0..group_rows;
+        let (mut steps, mut at) = (VecDeque::new(), 0);
+        let mut part: Vec<Range<usize>> = Vec::new();
+        let mut end = |part: &mut Vec<Range<usize>>| {
+            let rows = part.iter().map(ExactSizeIterator::len).sum();
+            let alive = self.alive.as_ref().map(|alive| alive.slice(at, rows));
+            at += rows;
+            steps.push_back(GroupRows { ranges: Some(mem::take(part)), alive });
+        };
+        for mut range in self.ranges.clone().unwrap_or_else(|| vec![whole]) {
+            if part.last().is_some_and(|last| (last.end - 1) / step < range.start / step) {
+                end(&mut part);
+            }
+            while range.start / step < (range.end - 1) / step {
+                let cut = (range.start / step + 1) * step;
+                part.push(range.start..cut);
+                end(&mut part);
+                range.start = cut;
+            }
+            part.push(range);
+        }
+        end(&mut part);
+        steps
     }
 
     pub(super) fn selection(&self, group_rows: usize) -> Option<RowSelection> {
@@ -154,6 +186,33 @@ mod tests {
 
     fn of(dead: &[u32], wanted: Option<Vec<Range<usize>>>, limit: Option<usize>) -> Option<GroupRows> {
         GroupRows::of(&dead.iter().copied().collect(), 100..40_100, wanted, limit)
+    }
+
+    #[test]
+    fn steps_are_the_same_rows() {
+        let bits = |n: usize| BooleanBuffer::collect_bool(n, |i| i % 3 != 1);
+        let ranges = [0..5, 7..8, 9..31, 33..34, 50..60, 60..61, 99..100];
+        let rows = ranges.iter().map(ExactSizeIterator::len).sum();
+        for alive in [None, Some(bits(rows))] {
+            let all = GroupRows { ranges: Some(ranges.to_vec()), alive: alive.clone() };
+            let steps = all.steps(100, 10);
+            let parts: Vec<_> = steps.iter().flat_map(|s| s.ranges.clone().expect("ranges")).collect();
+            let places = |ranges: &[Range<usize>]| ranges.iter().cloned().flatten().collect::<Vec<_>>();
+            assert_eq!(places(&parts), places(&ranges));
+            assert_eq!(steps.len(), 7, "of ten places each, empty ones left out");
+            for step in &steps {
+                let places = places(step.ranges.as_ref().expect("ranges"));
+                assert_eq!(places[0] / 10, places[places.len() - 1] / 10);
+                assert!(step.alive.as_ref().is_none_or(|alive| alive.len() == places.len()));
+            }
+            let joined: Vec<bool> =
+                steps.iter().filter_map(|s| s.alive.as_ref()).flat_map(BooleanBuffer::iter).collect();
+            assert_eq!(joined, alive.as_ref().map_or(vec![], |alive| alive.iter().collect()));
+        }
+        let whole = GroupRows { ranges: None, alive: Some(bits(25)) };
+        let lengths = |steps: VecDeque<GroupRows>| steps.iter().map(|s| s.count(25)).collect::<Vec<_>>();
+        assert_eq!(lengths(GroupRows { ranges: None, alive: None }.steps(25, 10)), [10, 10, 5]);
+        assert_eq!(whole.steps(25, 25).len(), 1);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dy
             predicates: split.predicates.clone(),
             filter: filter.clone(),
             limit: None,
+            read_bytes: inner.options.read_bytes,
         }
     };
     match part {

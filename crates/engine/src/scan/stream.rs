@@ -1,6 +1,7 @@
 //! Reading a file for readers of a split. Batches are decoded where they are asked for; only bytes are fetched on threads
 //! that may wait for a disk.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderMetadata, RowFilter as ParquetFilter, RowSelection};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::file::metadata::ColumnChunkMetaData;
 use tidelake_core::ports::{BatchStream, ColumnPredicate, RowFilter};
 use tidelake_core::{ColumnId, Error, Result};
 
@@ -22,6 +24,7 @@ use super::prune;
 use super::read::{FileColumns, FileRead, both, placed_groups};
 use super::rows::{GroupRows, intersection};
 use crate::adapt::Target;
+use crate::parquet_file::PAGE_ROWS;
 use crate::writer::blocking;
 
 /// Ranges this close are read as one.
@@ -40,6 +43,8 @@ pub(super) struct FileScan {
     pub(super) filter: Option<Arc<dyn RowFilter>>,
     /// Enough rows.
     pub(super) limit: Option<usize>,
+    /// Bytes of a row group that are read and decoded at a time, about.
+    pub(super) read_bytes: u64,
 }
 
 pub(super) fn stream_file(scan: FileScan) -> BatchStream {
@@ -64,6 +69,8 @@ struct Open {
     /// Row groups that are left, with the numbers of their first rows.
     groups: std::vec::IntoIter<(usize, u64)>,
     current: Option<Decoding>,
+    /// What is left of a row group.
+    steps: (usize, VecDeque<GroupRows>),
 }
 
 /// One row group.
@@ -89,14 +96,18 @@ impl Open {
             _ => None,
         };
         let file = Arc::new(scan.read.file.open()?);
-        Ok(Open { scan, file, footer, columns, filtering, groups, current: None })
+        Ok(Open { scan, file, footer, columns, filtering, groups, current: None, steps: (0, VecDeque::new()) })
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let Some(current) = &mut self.current else {
+                if let Some(rows) = self.steps.1.pop_front() {
+                    self.current = Some(self.step(self.steps.0, rows)?);
+                    continue;
+                }
                 let Some((group, start)) = self.groups.next() else { return Ok(None) };
-                self.current = self.decode(group, start)?;
+                self.current = self.begin(group, start)?;
                 continue;
             };
             let read = &self.scan.read;
@@ -123,8 +134,8 @@ impl Open {
         }
     }
 
-    /// `None` if no row of the group is wanted.
-    fn decode(&mut self, group: usize, start: u64) -> Result<Option<Decoding>> {
+    /// Begins with a row group: single rows are decoded at once, others in steps.
+    fn begin(&mut self, group: usize, start: u64) -> Result<Option<Decoding>> {
         let group_rows = self.footer.metadata().row_group(group).num_rows() as usize;
         let numbers = start..start + group_rows as u64;
         if let Some(rows) = &self.scan.rows {
@@ -141,10 +152,33 @@ impl Open {
         if let (Some(limit), Some(left)) = (limit, &mut self.scan.limit) {
             *left = limit.saturating_sub(rows.count(group_rows));
         }
+        self.steps = (group, rows.steps(group_rows, self.step_rows(group)));
+        Ok(None)
+    }
+
+    /// Rows of a group that are read and decoded at a time: not all of a wide one, whose bytes would be in memory twice, and in no cache.
+    fn step_rows(&self, group: usize) -> usize {
+        let metadata = self.footer.metadata();
+        // Without it each step would read all pages.
+        if metadata.offset_index().is_none() {
+            return usize::MAX;
+        }
+        let group = metadata.row_group(group);
+        let columns = self.columns.roots.iter().filter_map(|root| group.columns().get(*root));
+        let bytes: i64 = columns.map(ColumnChunkMetaData::compressed_size).sum();
+        let rows = (group.num_rows().max(1) as u64).saturating_mul(self.scan.read_bytes) / bytes.max(1) as u64;
+        match usize::try_from(rows).unwrap_or(usize::MAX) {
+            many if many > PAGE_ROWS => many / PAGE_ROWS * PAGE_ROWS,
+            few => few.max(1),
+        }
+    }
+
+    fn step(&self, group: usize, rows: GroupRows) -> Result<Decoding> {
+        let group_rows = self.footer.metadata().row_group(group).num_rows() as usize;
         let filter = self.filtering.as_ref().filter(|f| f.filter.pays());
         let parquet_filter = filter.map(|f| f.parquet(&self.scan.read, &self.footer, rows.alive.clone()));
         let selected = rows.selection(group_rows);
-        Ok(Some(self.decoding(group, selected, rows.alive, parquet_filter)?))
+        self.decoding(group, selected, rows.alive, parquet_filter)
     }
 
     fn decoding(

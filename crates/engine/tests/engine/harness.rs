@@ -23,6 +23,7 @@ pub fn small(dir: &TempDir) -> EngineOptions {
     let mut options = EngineOptions::new(dir.path().join("engine"));
     options.row_group_rows = 16;
     options.split_rows = 3;
+    options.read_bytes = 100;
     options.max_files = 1000;
     options.max_dead = 1.0;
     options
