@@ -13,9 +13,9 @@ use tidelake_core::{ColumnId, CommitSeq, Error, Result, TableId};
 
 use crate::adapt::viewed_schema;
 use crate::deaths::FileDeaths;
+use crate::extent::{Extents, extents};
 use crate::parquet_file::crc_of;
 use crate::pki::{KeyRange, Pki};
-use crate::scan::FileBounds;
 use crate::storage::{Storage, Whole};
 
 /// Where a file is among the files of its table.
@@ -74,6 +74,9 @@ pub(crate) struct FileMeta {
     pub(crate) kept_until: CommitSeq,
     /// When the table was truncated or dropped.
     pub(crate) dead_at: CommitSeq,
+    /// Of each column; empty: as the file's footer has them, in files of before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) extents: Extents,
 }
 
 impl FileMeta {
@@ -114,7 +117,8 @@ pub(crate) struct DataFile {
     viewing_footer: OnceLock<ArrowReaderMetadata>,
     /// The same with least and greatest values of pages, for scans with predicates.
     paged_footer: OnceLock<ArrowReaderMetadata>,
-    pub(crate) bounds: OnceLock<FileBounds>,
+    /// Of the footer, if the manifest does not have them.
+    extents: OnceLock<Extents>,
     /// By this process: then its bytes need no check.
     written_here: bool,
     /// Not yet, if it was spilled and no flush came since.
@@ -139,7 +143,7 @@ impl DataFile {
             footer: OnceLock::new(),
             viewing_footer: OnceLock::new(),
             paged_footer: OnceLock::new(),
-            bounds: OnceLock::new(),
+            extents: OnceLock::new(),
             written_here: true,
             in_manifest: AtomicBool::new(true),
             meta,
@@ -260,6 +264,19 @@ impl DataFile {
         let options = ArrowReaderOptions::new().with_schema(viewed_schema(footer.schema()));
         let viewing = ArrowReaderMetadata::try_new(footer.metadata().clone(), options).map_err(|e| self.corrupt(e))?;
         Ok(self.viewing_footer.get_or_init(|| viewing).clone())
+    }
+
+    /// Least and greatest values of its columns; of a file whose manifest does not have them out of its footer.
+    pub(crate) fn extents(&self) -> Result<&Extents> {
+        if !self.meta.extents.is_empty() {
+            return Ok(&self.meta.extents);
+        }
+        if let Some(known) = self.extents.get() {
+            return Ok(known);
+        }
+        let footer = self.footer()?;
+        let found = extents(footer.schema(), footer.metadata(), self.meta.columns.len());
+        Ok(self.extents.get_or_init(|| found))
     }
 
     /// True if reading it begins at once: the footer is known, and its bytes are on this machine.

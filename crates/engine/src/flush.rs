@@ -313,6 +313,7 @@ pub(crate) fn write_generation(
         valid_to: CommitSeq::MAX,
         kept_until: CommitSeq::MAX,
         dead_at: frozen.dead_at,
+        extents: Vec::new(),
     };
     let path = meta.path(dir);
     let mut writer = DataFileWriter::create(&path, &frozen.def, inner.options.file_shape(), level, true)?;
@@ -325,6 +326,7 @@ pub(crate) fn write_generation(
     let written = writer.finish()?;
     meta.bytes = written.bytes;
     meta.crc = written.crc;
+    meta.extents = written.extents;
     meta.births = (CommitSeq(written.births.0), CommitSeq(written.births.1));
     let pki = write_pki(inner, &meta, frozen, &order)?;
     inner.storage.keep(&[&path, &meta.pki_path(dir, &frozen.signature)])?;

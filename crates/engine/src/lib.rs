@@ -16,6 +16,7 @@ mod adapt;
 mod compact;
 mod deaths;
 mod engine;
+mod extent;
 mod fault;
 mod file;
 mod flush;

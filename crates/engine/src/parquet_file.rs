@@ -17,6 +17,7 @@ use parquet::schema::types::ColumnPath;
 use tidelake_core::types::arrow::FIELD_ID_METADATA_KEY;
 use tidelake_core::{Error, Result, TableDef};
 
+use crate::extent::{Extents, extents};
 use crate::file::Level;
 use crate::options::{Compression, FileShape};
 use crate::worth::is_worth;
@@ -49,6 +50,7 @@ pub(crate) struct DataFileWriter {
     births: (u64, u64),
     rows: u64,
     group_bytes: usize,
+    with_births: bool,
 }
 
 /// The first rows tell how columns are compressed.
@@ -71,6 +73,8 @@ pub(crate) struct Written {
     pub(crate) crc: u32,
     /// Smallest and largest birth, of a file that has them.
     pub(crate) births: (u64, u64),
+    /// Of the table's columns.
+    pub(crate) extents: Extents,
 }
 
 /// A file that knows the CRC-32 of what was written to it.
@@ -104,7 +108,15 @@ impl DataFileWriter {
         let schema = file_schema(def, with_births);
         let file = HashingFile { file, hasher: crc32fast::Hasher::new() };
         let writer = Writing::Empty { file, codec: codec(level, shape.base), group_rows: shape.group_rows };
-        Ok(DataFileWriter { name, schema, writer, births: (u64::MAX, 0), rows: 0, group_bytes: shape.group_bytes })
+        Ok(DataFileWriter {
+            name,
+            schema,
+            writer,
+            births: (u64::MAX, 0),
+            rows: 0,
+            group_bytes: shape.group_bytes,
+            with_births,
+        })
     }
 
     /// Adds rows of the version's schema, with their births if the file has them.
@@ -161,12 +173,15 @@ impl DataFileWriter {
     /// Ends the file and makes it durable.
     pub(crate) fn finish(mut self) -> Result<Written> {
         self.begun(&RecordBatch::new_empty(self.schema.clone()))?;
-        let Writing::Begun(writer) = self.writer else { unreachable!("it has begun") };
+        let Writing::Begun(mut writer) = self.writer else { unreachable!("it has begun") };
         let io = |e| Error::io(format!("sync {}", self.name), e);
-        let HashingFile { file, hasher } = writer.into_inner().map_err(|e| failed(&self.name, e))?;
+        let footer = writer.finish().map_err(|e| failed(&self.name, e))?;
+        let HashingFile { file, hasher } = writer.inner();
         file.sync_all().map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        Ok(Written { rows: self.rows, bytes, crc: hasher.finalize(), births: self.births })
+        let columns = self.schema.fields().len() - usize::from(self.with_births);
+        let extents = extents(&self.schema, &footer, columns);
+        Ok(Written { rows: self.rows, bytes, crc: hasher.clone().finalize(), births: self.births, extents })
     }
 }
 

@@ -127,6 +127,7 @@ impl<'a> Outputs<'a> {
             valid_to: CommitSeq::MAX,
             kept_until: CommitSeq::MAX,
             dead_at: CommitSeq::MAX,
+            extents: Vec::new(),
         };
         self.begun.push(meta.clone());
         let path = meta.path(&inner.options.dir);
@@ -147,6 +148,7 @@ impl<'a> Outputs<'a> {
         let mut meta = open.meta;
         let written = open.writer.finish()?;
         (meta.rows, meta.bytes, meta.crc) = (written.rows, written.bytes, written.crc);
+        meta.extents = written.extents;
         self.bytes += written.bytes;
         metrics::counter!("tidelake_engine_compacted_bytes_total").increment(written.bytes);
         match open.pki {

@@ -1,22 +1,17 @@
-//! Least and greatest values of columns, from the footers of files.
+//! Least and greatest values of a table's columns, from what is known of its files.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::ArrayRef;
 use arrow::compute::kernels::cmp;
-use arrow::compute::{SortOptions, sort_limit};
-use arrow::datatypes::{DataType, Schema};
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use arrow::datatypes::Schema;
 use tidelake_core::ports::ColumnBounds;
-use tidelake_core::types::widen::widen;
 use tidelake_core::value::cell_at;
 use tidelake_core::{ColumnId, CommitSeq, Result, TableDef};
 
+use crate::extent::has_bounds;
 use crate::file::DataFile;
 use crate::memory::Chunk;
-
-/// Of each column of a file, in its order: least and greatest value, one row each; `None`: unknown, or only NULLs.
-pub(crate) type FileBounds = Vec<Option<(ArrayRef, ArrayRef)>>;
 
 /// What files say about a table's columns at a seq. Exact where no row of the files is dead or unborn and there are no
 /// rows in `memory`; else as an estimate, of the files alone.
@@ -48,8 +43,8 @@ fn of_column(
     for file in files {
         // Rows of before the column was added have its initial value.
         let Some(at) = file.meta.columns.iter().position(|c| *c == id) else { return Ok(None) };
-        let Some((least, greatest)) = of_file(file)?.get(at).cloned().flatten() else { return Ok(None) };
-        let (least, greatest) = (widen(&least, ty)?, widen(&greatest, ty)?);
+        let Some((least, greatest)) = file.extents()?.get(at).and_then(Option::as_ref) else { return Ok(None) };
+        let (Some(least), Some(greatest)) = (least.as_type(ty), greatest.as_type(ty)) else { return Ok(None) };
         all = Some(match all {
             None => (least, greatest),
             Some((low, high)) => (
@@ -60,41 +55,4 @@ fn of_column(
     }
     let Some((least, greatest)) = all else { return Ok(None) };
     Ok(Some(ColumnBounds { least: cell_at(&least, 0)?, greatest: cell_at(&greatest, 0)?, exact }))
-}
-
-/// Texts may be cut in statistics, and floats have NaN and two zeros.
-fn has_bounds(ty: &DataType) -> bool {
-    ty.is_integer() || matches!(ty, DataType::Decimal128(..) | DataType::Date32 | DataType::Timestamp(..))
-}
-
-/// Read from the footer once.
-fn of_file(file: &DataFile) -> Result<&FileBounds> {
-    if let Some(bounds) = file.bounds.get() {
-        return Ok(bounds);
-    }
-    let footer = file.footer()?;
-    let groups = footer.metadata().row_groups();
-    let one = |at: usize| {
-        let field = footer.schema().field(at);
-        if !has_bounds(field.data_type()) {
-            return None;
-        }
-        let statistics = StatisticsConverter::try_new(field.name(), footer.schema(), footer.parquet_schema()).ok()?;
-        let (mins, maxes) = (statistics.row_group_mins(groups).ok()?, statistics.row_group_maxes(groups).ok()?);
-        // A group of NULLs only has neither; a group without statistics cannot be told from it.
-        let nulls = statistics.row_group_null_counts(groups).ok()?;
-        let known = |i: usize| mins.is_valid(i) || (nulls.is_valid(i) && nulls.value(i) == groups[i].num_rows() as u64);
-        if !(0..groups.len()).all(known) {
-            return None;
-        }
-        Some((extreme(&mins, false)?, extreme(&maxes, true)?))
-    };
-    let bounds: FileBounds = (0..file.meta.columns.len()).map(one).collect();
-    Ok(file.bounds.get_or_init(|| bounds))
-}
-
-fn extreme(values: &ArrayRef, descending: bool) -> Option<ArrayRef> {
-    let options = SortOptions { descending, nulls_first: false };
-    let first = sort_limit(values, Some(options), Some(1)).ok()?;
-    (first.len() == 1 && first.is_valid(0)).then_some(first)
 }

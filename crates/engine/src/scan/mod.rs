@@ -12,8 +12,6 @@ mod rows;
 pub(crate) mod split;
 mod stream;
 
-pub(crate) use bounds::FileBounds;
-
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};

@@ -91,8 +91,11 @@ fn plan_of(
             }
             continue;
         }
-        let footer = file.footer()?;
         let groups = prune::row_groups(file, &def, &request.predicates)?;
+        if groups.is_empty() {
+            continue;
+        }
+        let footer = file.footer()?;
         for piece in pieces(footer.metadata().row_groups(), &groups, rows_per_split, least_rows) {
             let Piece { groups, span, rows, bytes } = piece;
             splits.push(split(Part::File { file: file.meta.id, groups, span, rows: None, limit }, rows, bytes)?);

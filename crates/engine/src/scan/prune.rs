@@ -1,4 +1,5 @@
-//! Leaving out row groups and pages that cannot match, by the minimum and maximum of their columns.
+//! Leaving out files, row groups and pages that cannot match, by the minimum and maximum of their columns: of files as the manifest has them, of the
+//! others as their footers do.
 
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ use crate::file::DataFile;
 
 /// Row groups of a file that may hold rows for which all predicates are true.
 pub(super) fn row_groups(file: &DataFile, def: &TableDef, predicates: &[ColumnPredicate]) -> Result<Vec<usize>> {
+    if !may_hold(file, def, predicates)? {
+        return Ok(Vec::new());
+    }
     let footer = file.footer()?;
     let groups = footer.metadata().row_groups();
     let mut keep = vec![true; groups.len()];
@@ -24,10 +28,24 @@ pub(super) fn row_groups(file: &DataFile, def: &TableDef, predicates: &[ColumnPr
         let Some(subject) = Subject::of(file, &footer, def, predicate) else { continue };
         let (mins, maxes) = (subject.statistics.row_group_mins(groups), subject.statistics.row_group_maxes(groups));
         let (Ok(mins), Ok(maxes)) = (mins, maxes) else { continue };
-        let may_match = subject.may_match(predicate.op, &mins, &maxes)?;
+        let may_match = subject.asked.may_match(predicate.op, &mins, &maxes)?;
         keep.iter_mut().zip(may_match).for_each(|(k, m)| *k &= m);
     }
     Ok(keep.into_iter().enumerate().filter_map(|(i, k)| k.then_some(i)).collect())
+}
+
+/// False if no row of the file can match, by what is known without reading it.
+fn may_hold(file: &DataFile, def: &TableDef, predicates: &[ColumnPredicate]) -> Result<bool> {
+    for predicate in predicates {
+        let at = file.meta.columns.iter().position(|c| *c == predicate.column);
+        let known = at.and_then(|at| file.meta.extents.get(at)?.as_ref());
+        let (Some((least, greatest)), Some(asked)) = (known, Asked::of(def, predicate)) else { continue };
+        let (Some(least), Some(greatest)) = (least.as_type(&asked.ty), greatest.as_type(&asked.ty)) else { continue };
+        if !asked.may_match(predicate.op, &least, &greatest)?.contains(&true) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Rows of a row group, by place in it, whose pages may hold such rows; `None`: all of them.
@@ -54,7 +72,7 @@ pub(super) fn pages(
             statistics.data_page_row_counts(offsets, footer.metadata().row_groups(), [&group]),
         );
         let (Ok(mins), Ok(maxes), Ok(Some(counts))) = (mins, maxes, counts) else { continue };
-        let may_match = subject.may_match(predicate.op, &mins, &maxes)?;
+        let may_match = subject.asked.may_match(predicate.op, &mins, &maxes)?;
         let counts: Vec<usize> = counts.values().iter().map(|c| *c as usize).collect();
         let rows = footer.metadata().row_group(group).num_rows() as usize;
         if counts.len() != may_match.len() || counts.iter().sum::<usize>() != rows {
@@ -87,7 +105,12 @@ fn joined(may_match: &[bool], counts: &[usize]) -> Vec<Range<usize>> {
 /// What a predicate is about, as a file has it.
 struct Subject<'a> {
     statistics: StatisticsConverter<'a>,
-    /// As the table's version has it.
+    asked: Asked,
+}
+
+/// What a predicate asks for.
+struct Asked {
+    /// As the table's version has the column.
     ty: DataType,
     values: Vec<ArrayRef>,
 }
@@ -101,17 +124,25 @@ impl<'a> Subject<'a> {
         predicate: &ColumnPredicate,
     ) -> Option<Subject<'a>> {
         let at = file.meta.columns.iter().position(|c| *c == predicate.column)?;
+        let asked = Asked::of(def, predicate)?;
+        let name = footer.schema().field(at).name();
+        let statistics = StatisticsConverter::try_new(name, footer.schema(), footer.parquet_schema()).ok()?;
+        Some(Subject { statistics, asked })
+    }
+}
+
+impl Asked {
+    /// `None` if least and greatest values say nothing about the predicate.
+    fn of(def: &TableDef, predicate: &ColumnPredicate) -> Option<Asked> {
         let ty = def.arrow_schema().field(def.index_of(predicate.column)?).data_type().clone();
         // Floats have NaN and two zeros: left to the reader.
         let null = predicate.values.contains(&CellValue::Null);
         if ty.is_floating() || null || matches!(predicate.op, PredicateOp::IsNull | PredicateOp::IsNotNull) {
             return None;
         }
-        let name = footer.schema().field(at).name();
-        let statistics = StatisticsConverter::try_new(name, footer.schema(), footer.parquet_schema()).ok()?;
         let one = |v| array_of(&ty, std::slice::from_ref(v)).ok();
         let values = predicate.values.iter().map(one).collect::<Option<Vec<_>>>()?;
-        (!values.is_empty()).then_some(Subject { statistics, ty, values })
+        (!values.is_empty()).then_some(Asked { ty, values })
     }
 
     /// For each pair of a minimum and a maximum, if values between them may match.

@@ -1,5 +1,6 @@
 //! What readers may ask for so that less is read: filters, pages, limits, bounds. Nothing that they want is left out.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -11,7 +12,7 @@ use tidelake_core::testing::tables::{
     schema, sorted, text,
 };
 use tidelake_core::types::{TypeKind, UpstreamType};
-use tidelake_core::{CellValue, ColumnId, CommitSeq, RowOp, SchemaChange, TableId, WriterEpoch};
+use tidelake_core::{CellValue, ColumnId, CommitSeq, Error, RowOp, SchemaChange, TableId, WriterEpoch};
 use tidelake_engine::MagicEngine;
 
 use crate::harness::{open, small, tempdir};
@@ -190,6 +191,44 @@ async fn pages_that_cannot_match_are_left_out() {
         wanted.retain(|r| seq == 1 || !matches!(r[0], CellValue::Int(60_000..60_010)));
         assert_eq!(got.into_iter().filter(inside).collect::<Vec<_>>(), sorted(wanted), "{from}..{to} at {seq}");
     }
+}
+
+/// Two files, of which the first is overwritten: who asks for rows that only the second can have does not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_cannot_match_are_not_even_opened() {
+    let dir = tempdir();
+    let options = small(&dir);
+    let engine = open(&options).await;
+    let def = accounts(1, "a");
+    let mut w = engine.open_writer(WriterEpoch(1)).await.unwrap();
+    w.stage(create(&def, 1)).await.unwrap();
+    for (seq, first) in [(1, 0), (2, 5000)] {
+        w.stage(inserts(&def, seq, &(first..first + 100).map(|id| row(id, id % 7)).collect::<Vec<_>>())).await.unwrap();
+        w.publish(CommitSeq(seq), position(seq)).await.unwrap();
+        engine.flush().await.unwrap();
+    }
+    drop((w, engine));
+    let engine = open(&options).await;
+    let mut files: Vec<_> =
+        walk(&options.dir).into_iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).collect();
+    files.sort_by_key(|f| f.file_stem().and_then(|n| n.to_str()?.parse::<u64>().ok()));
+    assert_eq!(files.len(), 2);
+    let bytes = std::fs::metadata(&files[0]).unwrap().len();
+    std::fs::write(&files[0], vec![0; bytes as usize]).unwrap();
+    let asked = |op, id| {
+        let mut request = ScanRequest::new(&lease(2), T);
+        request.predicates = vec![ColumnPredicate { column: ColumnId(1), op, values: vec![int(id)] }];
+        request
+    };
+    assert_eq!(read(&engine, &asked(PredicateOp::GtEq, 100), None).await.len(), 100);
+    assert_eq!(read(&engine, &asked(PredicateOp::Gt, 6000), None).await.len(), 0);
+    let damaged = engine.plan_scan(&asked(PredicateOp::GtEq, 99)).await.expect_err("the first file is asked too");
+    assert!(matches!(damaged, Error::Corrupt { .. }), "{damaged}");
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
