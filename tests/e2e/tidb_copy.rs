@@ -232,7 +232,7 @@ fn another_writer_goes_on_with_the_copy_as_of_its_tso() {
     let writer = |tso: u64| {
         let from = format!("{}/?tso={tso}", double.url());
         let command = ["writer", "--engine", &at, "--source", &sink.source(), "--follow", "--copy-from", &from];
-        let options = ["--copy-chunk-rows", "50", "--interval", "5ms", "--flush-interval", "1s"];
+        let options = ["--copy-chunk-rows", "50", "--interval", "5ms", "--flush-interval", "50ms"];
         let mut writer = Tidelake::part(&command, &options, &["--http-listen"]);
         writer.keep_data();
         writer.spawn();
@@ -242,6 +242,12 @@ fn another_writer_goes_on_with_the_copy_as_of_its_tso() {
     let mut first = writer(tso);
     wait_for("the copy to be interrupted", Duration::from_secs(60), || {
         first.printed().contains("the copy is interrupted").then_some(())
+    });
+    // What was not durable yet is lost with the buffer, and with all of it the copy would be a new one.
+    let published = engine.status()["seq"]["published"].as_u64();
+    wait_for("the copy's beginning to be durable", Duration::from_secs(60), || {
+        let durable = engine.status()["seq"]["durable"].as_u64();
+        (durable > Some(0) && durable >= published).then_some(())
     });
     first.kill9();
     let second = writer(now());
