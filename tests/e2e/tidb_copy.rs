@@ -227,7 +227,8 @@ fn another_writer_goes_on_with_the_copy_as_of_its_tso() {
     engine.keep_data();
     engine.restart();
     let at = format!("127.0.0.1:{}", engine.ports().magic);
-    let mut front = Tidelake::part(&["query", "--engine", &at], &[], &["--mysql-listen", "--http-listen"]);
+    let mut front =
+        Tidelake::part(&["query", "--engine", &at], &[], &["--mysql-listen", "--http-listen", "--flight-listen"]);
     front.spawn();
     let writer = |tso: u64| {
         let from = format!("{}/?tso={tso}", double.url());
