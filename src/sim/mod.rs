@@ -153,7 +153,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     match number("TIDELAKE_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("TIDELAKE_SEEDS").unwrap_or(60),
+        None => 1..=number("TIDELAKE_SEEDS").unwrap_or(120),
     }
 }
 

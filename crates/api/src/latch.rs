@@ -75,8 +75,12 @@ impl Latch for RemoteLatch {
                     return Ok(SnapshotLease::new(id, seq, Arc::new(Release { line: self.line.clone(), id })));
                 }
                 // Nothing was given; another latch takes over perhaps.
-                Err(Error::Unavailable(_)) if self.line.is_shared() && env::since(begun) < wait => {
+                Err(error @ Error::Unavailable(_)) if self.line.is_shared() && env::since(begun) < wait => {
                     env::sleep(AGAIN).await;
+                    // This process may have been frozen meanwhile: another try would have its own grace, long after the wait.
+                    if env::since(begun) >= wait {
+                        return Err(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }
