@@ -6,7 +6,7 @@
 //! more of them. Each seed has a process of its own, so that nothing of another can change it (docs/adr/0014).
 //!
 //! Rooms: `world` time and processes, `chance` the operating system's; `net`, `etcd`, `upstream`, `disk` the surroundings; `processes` what
-//! is simulated; `trouble` what happens to it; `readers` who judges; `flaws` bugs that must be found; `children` a process for each seed.
+//! is simulated; `trouble` what happens to it; `readers` who judges; `store` an engine's; `flaws` bugs that must be found; `children` a process for each seed.
 
 mod chance;
 mod children;
@@ -16,6 +16,7 @@ mod flaws;
 mod net;
 mod processes;
 mod readers;
+mod store;
 mod trouble;
 mod upstream;
 mod world;

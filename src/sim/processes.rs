@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::etcd::Etcd;
-use super::flaws::{self, Flaw};
+use super::flaws::Flaw;
 use super::net::Net;
 use super::readers::{Front, Seen};
+use super::store::Store;
 use super::upstream::{BankSource, Upstream};
 use super::world::{Command, Shared, World};
 use crate::cli::{Cli, Command as Asked};
@@ -154,7 +155,7 @@ impl Processes {
     fn engine(&self, node: usize, env: &Arc<super::world::NodeEnv>) -> Result<()> {
         let at = node - ENGINES[0];
         let store = self.stores[at].lock().clone();
-        let engine = flaws::store(store, self.flaw);
+        let engine = Store::new(store, self.shared.clone(), self.flaw);
         let desk = Desk::open(&self.dir_of(node), engine.durable().borrow().seq)?;
         let reporter = Reporter {
             engine: engine.clone(),
