@@ -3,8 +3,9 @@
 //! the socket, and a client copies once, out of the socket's frames into one aligned message. On the wire nothing differs:
 //! clients and servers of others see plain Arrow Flight.
 //!
-//! Rooms: `encode` batches as messages; `serve` the server's side; `fetch` the client's.
+//! Rooms: `encode` batches as messages; `serve` the server's side, `ahead` decoding beside it; `fetch` the client's.
 
+mod ahead;
 mod encode;
 mod fetch;
 mod serve;

@@ -25,12 +25,16 @@ use tonic::body::Body;
 use tonic::codegen::{Service, StdError};
 use tonic::server::NamedService;
 
+use super::ahead::ahead;
 use super::encode::FlightEncoder;
 use super::{DO_GET, PREFIX_BYTES};
 use crate::ending::END;
 use crate::errors::to_status;
 use crate::magic::Magic;
 use crate::wire::{MAX_REQUEST, Split, from_ticket};
+
+/// Rows of a split that are sooner read than another task is asked to.
+const FEW_ROWS: u64 = 4096;
 
 /// A Flight service, and before it rows of the Magic API.
 #[derive(Clone)]
@@ -118,6 +122,7 @@ async fn answer(
     let caller = caller.ok_or_else(|| Status::unauthenticated("nobody has logged in"))?;
     let split = split.map_err(|e| to_status(&e))?;
     let (schema, batches) = magic.read(&caller, &split).await.map_err(|e| to_status(&e))?;
+    let batches = if split.rows > FEW_ROWS { ahead(batches) } else { batches };
     let encoder = FlightEncoder::new(&schema).map_err(|e| to_status(&e))?;
     let rows = Rows { encoder, schema, batches, cancel };
     let mut response = Response::new(Body::new(StreamBody::new(rows.frames().boxed())));

@@ -6,6 +6,9 @@ use tidelake_core::{ColumnId, CommitSeq, Result, TableId};
 
 use super::value::{WireBounds, WirePredicate};
 
+/// Bytes of a batch that is sent: one message (many clients take no more than 4 MiB), and few enough for a processor's caches.
+const BATCH: usize = 5 << 19;
+
 /// A scan: the command of `GetFlightInfo`, and `plan` over HTTP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +140,7 @@ impl Split {
             predicates: self.predicates.iter().map(WirePredicate::predicate).collect::<Result<_>>()?,
             part: self.part.clone(),
             text_views: false,
+            batch_bytes: BATCH,
             rows: self.rows,
             bytes: self.bytes,
         })

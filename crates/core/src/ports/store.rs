@@ -221,6 +221,10 @@ pub struct ScanSplit {
     /// Texts come as views.
     #[serde(default)]
     pub text_views: bool,
+    /// About so many bytes of values are welcome in one batch; 0: as many as suits a reader in the engine's process. Each batch costs a reader
+    /// elsewhere a message.
+    #[serde(default)]
+    pub batch_bytes: usize,
     /// Estimated rows.
     pub rows: u64,
     /// Estimated bytes.

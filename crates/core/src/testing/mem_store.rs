@@ -399,6 +399,7 @@ impl StoreEngine for MemStore {
             predicates: request.predicates.clone(),
             part: format!("[{part},{parts}]"),
             text_views: false,
+            batch_bytes: 0,
             rows: live / parts as u64,
             bytes: 0,
         };

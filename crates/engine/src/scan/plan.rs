@@ -68,7 +68,7 @@ fn plan_of(
         let part = serde_json::to_string(&part).map_err(|e| Error::Internal(format!("encode split: {e}")))?;
         let (columns, predicates) = (columns.clone(), request.predicates.clone());
         let (seq, table, text_views) = (request.seq, request.table, request.text_views);
-        Ok(ScanSplit { seq, table, columns, predicates, part, text_views, rows, bytes })
+        Ok(ScanSplit { seq, table, columns, predicates, part, text_views, batch_bytes: 0, rows, bytes })
     };
     let total = view.files.iter().map(|f| f.meta.rows).chain(view.memory.iter().map(|m| rows_of(&m.1))).sum::<u64>();
     let rows_per_split = total.div_ceil(request.target_splits.max(1) as u64).max(1);

@@ -34,6 +34,7 @@ pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dy
             filter: filter.clone(),
             limit: None,
             read_bytes: inner.options.read_bytes,
+            batch_bytes: split.batch_bytes,
         }
     };
     match part {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type};
 use futures::TryStreamExt;
-use tidelake_core::ports::{ColumnBounds, ColumnPredicate, PredicateOp, RowFilter, ScanRequest, StoreEngine};
+use tidelake_core::ports::{
+    ColumnBounds, ColumnPredicate, PredicateOp, RowFilter, ScanRequest, ScanSplit, StoreEngine,
+};
 use tidelake_core::testing::tables::{
     Row, accounts, add_column, altered, cells_of, changes, create, inserts, int, lease, null, position, rows_at,
     schema, sorted, text,
@@ -159,6 +161,34 @@ async fn texts_come_as_views_where_they_are_asked_for() {
             assert!(views == plain && !plain.1.is_empty(), "seq {seq}, flushed: {flush}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_are_as_large_as_is_welcome() {
+    let dir = tempdir();
+    let mut options = small(&dir);
+    (options.memtable_bytes, options.row_group_rows, options.read_bytes) = (64 << 20, 1 << 20, 64 << 20);
+    let engine = open(&options).await;
+    let def = accounts(1, "a");
+    let mut w = engine.open_writer(WriterEpoch(1)).await.unwrap();
+    w.stage(create(&def, 1)).await.unwrap();
+    let rows: Vec<Row> = (0..100_000).map(|id| vec![int(id), int(id % 7), text(&format!("{id:010}"))]).collect();
+    w.stage(inserts(&def, 1, &rows)).await.unwrap();
+    w.publish(CommitSeq(1), position(1)).await.unwrap();
+    engine.flush().await.unwrap();
+    let request = ScanRequest::new(&lease(1), T);
+    let [split] = engine.plan_scan(&request).await.unwrap().splits.try_into().expect("one split");
+    let mut largest = Vec::new();
+    for batch_bytes in [0, 1, 1 << 20, usize::MAX] {
+        let split = ScanSplit { batch_bytes, ..split.clone() };
+        let batches: Vec<RecordBatch> = engine.read_split(&split).await.unwrap().try_collect().await.unwrap();
+        let got: Vec<Row> = batches.iter().flat_map(|batch| cells_of(batch).unwrap()).collect();
+        assert!(got == rows, "{batch_bytes}");
+        largest.push(batches.iter().map(RecordBatch::num_rows).max().unwrap());
+    }
+    assert_eq!((largest[0], largest[1], largest[3]), (8192, 8192, 65_536));
+    // 12 bytes of numbers, and a text of 10.
+    assert!((40_000..50_000).contains(&largest[2]), "{}", largest[2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
