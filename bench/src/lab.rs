@@ -207,7 +207,7 @@ impl Lab {
         let mut session = self.sql.open(info).await?;
         match session.execute(sql).await? {
             SqlOutcome::Rows(rows) => Ok(rows.rows),
-            SqlOutcome::Done => bail!("no rows: {sql}"),
+            SqlOutcome::Done | SqlOutcome::Remembered => bail!("no rows: {sql}"),
         }
     }
 

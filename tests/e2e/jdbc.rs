@@ -9,6 +9,8 @@ use tidelake_testkit::{MariaDb, MariaDbOptions};
 use crate::security::mysql;
 use crate::tidelake::{Tidelake, wait_for};
 
+const PASSWORD: &str = "readers-password";
+
 const KINDS: &str = "CREATE TABLE shop.kinds (id INT PRIMARY KEY, big BIGINT UNSIGNED, price DECIMAL(10,2), ratio DOUBLE, small FLOAT, name VARCHAR(20), \
      doc LONGTEXT, born DATE, met DATETIME(6), kind ENUM('red','green'), marks SET('a','b','c'), year YEAR, raw VARBINARY(10) NOT NULL); \
      INSERT INTO shop.kinds VALUES (1, 9223372036854775807, -12.5, 0.25, 1.5, 'ä', REPEAT('long ', 3), '2024-02-29', '2024-02-29 12:34:56.5', 'green', 'a,c', 2024, x'ff0001'), \
@@ -35,14 +37,14 @@ fn replica(upstream: &MariaDb, dir: &Path) -> Tidelake {
     let (cert, key) = (cert("server.pem"), cert("server.key"));
     let (cert, key) = (cert.display(), key.display());
     let text = format!(
-        "tls-cert = '{cert}'\ntls-key = '{key}'\n[[users]]\nname = 'bi'\npassword = 'readers-password'\ntables = 'shop.*'\n"
+        "tls-cert = '{cert}'\ntls-key = '{key}'\n[[users]]\nname = 'bi'\npassword = '{PASSWORD}'\ntables = 'shop.*'\n"
     );
     std::fs::write(&config, text).expect("write");
     Tidelake::run(&upstream.source_url(), &["--config", config.to_str().expect("UTF-8")])
 }
 
-/// What the program prints.
-fn checked(replica: &Tidelake) -> String {
+/// What the program prints, with statements or without.
+fn checked(replica: &Tidelake, statements: &[&str]) -> String {
     let libs = tidelake_testkit::component("jdbc").join("libs");
     let jar = std::fs::read_dir(libs).expect("the driver").next().expect("a jar").expect("a jar").path();
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/jdbc/Check.java");
@@ -53,24 +55,30 @@ fn checked(replica: &Tidelake) -> String {
     );
     let mut java = Command::new("java");
     java.args(["--add-opens=java.base/java.nio=ALL-UNNAMED", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", "-cp"]);
-    let output = java.arg(jar).arg(program).args([&url, "bi", "readers-password"]).output().expect("Java starts");
+    let output =
+        java.arg(jar).arg(program).args([&url, "bi", PASSWORD]).args(statements).output().expect("Java starts");
     let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{printed}\n{errors}");
     printed.into_owned()
 }
 
-#[test]
-fn the_jdbc_driver_reads_binds_and_browses() {
-    let (upstream, dir) = (upstream(), tempfile::tempdir().expect("a temporary directory"));
-    let replica = replica(&upstream, dir.path());
+/// With the copy done.
+fn copied(upstream: &MariaDb, dir: &Path) -> Tidelake {
+    let replica = replica(upstream, dir);
     let counted = |table: &str| {
         let sql = format!("SELECT COUNT(*) FROM shop.{table}");
-        mysql(replica.ports().mysql, "bi", "readers-password", &sql).ok()
+        mysql(replica.ports().mysql, "bi", PASSWORD, &sql).ok()
     };
     wait_for("the copy", Duration::from_secs(60), || {
         (counted("pairs")? == "20000\n" && counted("kinds")? == "3\n").then_some(())
     });
-    let jdbc = checked(&replica);
+    replica
+}
+
+#[test]
+fn the_jdbc_driver_reads_binds_and_browses() {
+    let (upstream, dir) = (upstream(), tempfile::tempdir().expect("a temporary directory"));
+    let jdbc = checked(&copied(&upstream, dir.path()), &[]);
     let text = |sql: &str| String::from_utf8(upstream.batch_text(sql)).expect("UTF-8");
     // Java prints some values in its own way.
     let (ratio, small) = ("REPLACE(ratio, '-1e300', '-1.0E300')", "IF(small = 0, '0.0', small)");
@@ -94,9 +102,72 @@ fn the_jdbc_driver_reads_binds_and_browses() {
     let (same, rest) = jdbc.split_at(jdbc.find("error: ").expect("errors"));
     assert_eq!(same, wanted);
     let errors: Vec<&str> = rest.lines().collect();
-    let parts = ["1146", "denied", "1064", "read-only", "20000 400020000", "refused: ", "refused: "];
+    let parts = [
+        "1146",
+        "denied",
+        "1064",
+        "read-only replica",
+        "read-only replica",
+        "no effect on the next one",
+        "read-only replica",
+        "20000 400020000",
+        "refused: ",
+        "refused: ",
+    ];
     assert_eq!(errors.len(), parts.len(), "{rest}");
     for (line, part) in errors.iter().zip(parts) {
         assert!(line.contains(part), "{part} is not in {line}");
     }
+}
+
+/// Statements whose columns are in no text, and what is wrong in several ways.
+const STATEMENTS: &[&str] = &[
+    "SELECT @@version, @@version_comment, DATABASE()",
+    "(SELECT 1 AS a) UNION SELECT 2 ORDER BY a",
+    "SHOW DATABASES",
+    "SHOW TABLES FROM shop",
+    "SHOW FULL TABLES FROM shop LIKE 'p%'",
+    "SHOW CREATE TABLE shop.kinds",
+    "SHOW COLUMNS FROM shop.kinds WHERE Field = 'big'",
+    "SHOW INDEX FROM shop.pairs",
+    "SHOW VARIABLES LIKE 'version%'",
+    "SHOW WARNINGS",
+    "DESCRIBE shop.kinds",
+    "DESC shop.kinds name",
+    "EXPLAIN SELECT * FROM shop.kinds WHERE id = 1",
+    "SET STATEMENT tidelake_freshness = 'latest' FOR SELECT COUNT(*) FROM shop.pairs",
+    "SELCT 1",
+    "SELECT nothing FROM shop.pairs",
+    "SELECT * FROM shop.nothing",
+    "SELECT a FROM shop.pairs WHERE",
+    "SELECT * FROM hr.pay",
+    "SELECT INET_ATON('1.2.3.4')",
+    "SHOW TABLES",
+    "SHOW TABLES FROM nowhere",
+    "SHOW CREATE TABLE shop.nothing",
+    "DESCRIBE shop.nothing",
+    "EXPLAIN SELECT nothing FROM shop.pairs",
+];
+
+/// What a session of the MySQL protocol answers, rows or an error's text, twice: JDBC runs a statement as it is, and prepared.
+#[test]
+fn the_jdbc_driver_is_answered_like_a_mysql_client() {
+    let (upstream, dir) = (upstream(), tempfile::tempdir().expect("a temporary directory"));
+    let replica = copied(&upstream, dir.path());
+    let printed = checked(&replica, STATEMENTS);
+    let mut lines = printed.lines();
+    for sql in STATEMENTS {
+        let answer = mysql(replica.ports().mysql, "bi", PASSWORD, sql);
+        for _ in 0..2 {
+            match &answer {
+                Ok(rows) => rows.lines().for_each(|row| assert_eq!(lines.next(), Some(row), "{sql}\n{printed}")),
+                Err(error) => {
+                    let (_, text) = error.trim().split_once(" at line 1: ").expect("an error of the server");
+                    let line = lines.next().unwrap_or_default();
+                    assert!(line.starts_with("error: ") && line.contains(text), "{sql}: {line}, not {text}");
+                }
+            }
+        }
+    }
+    assert_eq!(lines.next(), None);
 }

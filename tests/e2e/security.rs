@@ -422,6 +422,18 @@ for login in logins:
         objects = connection.adbc_get_objects(depth="tables").read_all().to_pylist()
         schemas = [schema for catalog in objects for schema in catalog["catalog_db_schemas"]]
         print(sorted(t["table_name"] for s in schemas if s["db_schema_name"] == "shop" for t in s["db_schema_tables"]))
+        cursor.execute("SHOW TABLES FROM shop")
+        print(cursor.fetchall())
+        cursor.execute("SELECT name FROM shop.items WHERE id = ?", (2,))
+        print(cursor.fetchall())
+        for sql in ["SELCT 1", "DELETE FROM shop.items", "SET time_zone = '+01:00'"]:
+            try:
+                cursor.execute(sql)
+                cursor.fetchall()
+                print("done: " + sql)
+            except adbc_driver_manager.Error as error:
+                parts = ["ERROR 1064", "ERROR 1290", "no effect on the next one"]
+                print(next((part for part in parts if part in str(error)), error))
         try:
             cursor.execute("SELECT * FROM hr.pay")
             print("read what it may not")
@@ -447,6 +459,6 @@ fn the_adbc_driver_logs_in() {
     let args = ["-c", ADBC, &port, path(&ca), SECRETS[0], SECRETS[1]];
     let output = std::process::Command::new(python).args(args).output().expect("Python starts");
     let printed = String::from_utf8_lossy(&output.stdout);
-    let each = "[1, 2] ['ä', 'b']\n['items']\ndenied\n";
+    let each = "[1, 2] ['ä', 'b']\n['items']\n[('items',)]\n[('b',)]\nERROR 1064\nERROR 1290\nno effect on the next one\ndenied\n";
     assert_eq!(printed, format!("{each}{each}refused\nrefused\n"), "{}", String::from_utf8_lossy(&output.stderr));
 }

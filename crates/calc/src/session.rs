@@ -50,8 +50,10 @@ pub struct SessionInfo {
 
 /// What one statement gives.
 pub enum SqlOutcome {
-    /// No rows: SET, USE, BEGIN, ...
+    /// No rows: DO, COMMIT, KILL, ...
     Done,
+    /// No rows, and only this session knows of it, for its next statements: SET, USE, BEGIN.
+    Remembered,
     /// Rows.
     Rows(SqlRows),
 }
@@ -76,7 +78,7 @@ pub struct Prepared {
     pub parameters: usize,
     /// What each is best sent as, for drivers that bind nothing else; anything else may come.
     pub parameter_types: Vec<DataType>,
-    /// Result columns as far as they are known before execution; empty for statements without rows.
+    /// Its result columns; empty for statements without rows, and for no others. Types may change with the values of `?`.
     pub schema: SchemaRef,
 }
 

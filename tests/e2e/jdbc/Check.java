@@ -10,18 +10,29 @@ import java.sql.Statement;
 import java.sql.Timestamp;
 import java.util.Properties;
 
-/** What users of the JDBC driver of Flight SQL do; prints what it sees, line by line. */
+/**
+ * What users of the JDBC driver of Flight SQL do; prints what it sees, line by line. Arguments: URL, user, password; with statements behind
+ * them, each is run as it is and prepared, and nothing else is done.
+ */
 public class Check {
     private static String url;
 
     public static void main(String[] args) throws Exception {
         url = args[0];
+        if (args.length > 3) {
+            try (Connection connection = connect(args[1], args[2])) {
+                for (int at = 3; at < args.length; at++) {
+                    both(connection, args[at]);
+                }
+            }
+            return;
+        }
         try (Connection connection = connect(args[1], args[2]); Connection second = connect(args[1], args[2])) {
             kinds(connection);
             values(connection);
             browse(connection.getMetaData());
             errors(connection);
-            both(connection, second);
+            twoAtATime(connection, second);
         }
         refused(args[1], "wrong");
         refused(null, null);
@@ -43,10 +54,28 @@ public class Check {
                 int count = columns.length > 0 ? columns.length : rows.getMetaData().getColumnCount();
                 for (int at = 0; at < count; at++) {
                     String text = columns.length > 0 ? rows.getString(columns[at]) : rows.getString(at + 1);
-                    line.append(at == 0 ? "" : "\t").append(text == null ? "NULL" : text);
+                    line.append(at == 0 ? "" : "\t").append(text == null ? "NULL" : text.replace("\n", "\\n"));
                 }
                 System.out.println(line);
             }
+        }
+    }
+
+    /** A statement as it is, then prepared. What is wrong with it must be said before it runs. */
+    private static void both(Connection connection, String sql) {
+        try (Statement statement = connection.createStatement()) {
+            print(statement.executeQuery(sql));
+        } catch (SQLException error) {
+            System.out.println("error: " + first(error));
+        }
+        try (PreparedStatement statement = connection.prepareStatement(sql)) {
+            try {
+                print(statement.executeQuery());
+            } catch (SQLException error) {
+                System.out.println("error only when it ran: " + first(error));
+            }
+        } catch (SQLException error) {
+            System.out.println("error: " + first(error));
         }
     }
 
@@ -99,11 +128,16 @@ public class Check {
         print(about.getPrimaryKeys(null, "shop", "pairs"), "TABLE_NAME", "COLUMN_NAME", "KEY_SEQ", "PK_NAME");
         print(about.getImportedKeys(null, "shop", "pairs"), "PKTABLE_NAME");
         print(about.getExportedKeys(null, "shop", "pairs"), "PKTABLE_NAME");
+        print(about.getCrossReference(null, "shop", "pairs", null, "shop", "kinds"), "PKTABLE_NAME");
         print(about.getTableTypes(), "TABLE_TYPE");
     }
 
     private static void errors(Connection connection) {
-        for (String sql : new String[] {"SELECT * FROM shop.nothing", "SELECT * FROM hr.pay", "SELECT a FROM shop.pairs WHERE", "DELETE FROM shop.pairs"}) {
+        String[] wrong = {
+            "SELECT * FROM shop.nothing", "SELECT * FROM hr.pay", "SELECT a FROM shop.pairs WHERE", "DELETE FROM shop.pairs",
+            "CREATE TABLE shop.t (a INT)", "SET time_zone = '+01:00'",
+        };
+        for (String sql : wrong) {
             try (Statement statement = connection.createStatement()) {
                 statement.execute(sql);
                 System.out.println("done: " + sql);
@@ -111,10 +145,19 @@ public class Check {
                 System.out.println("error: " + first(error));
             }
         }
+            String insert = "INSERT INTO shop.pairs VALUES (?, ?, ?)";
+        try (PreparedStatement statement = connection.prepareStatement(insert)) {
+            for (int at = 1; at <= 3; at++) {
+                statement.setString(at, "1");
+            }
+            System.out.println("done: " + statement.executeUpdate());
+        } catch (SQLException error) {
+            System.out.println("error: " + first(error));
+        }
     }
 
     /** Two at a time, each in the middle of its rows. */
-    private static void both(Connection first, Connection second) throws SQLException {
+    private static void twoAtATime(Connection first, Connection second) throws SQLException {
         try (Statement one = first.createStatement(); Statement two = second.createStatement()) {
             ResultSet left = one.executeQuery("SELECT a FROM shop.pairs ORDER BY a, b");
             ResultSet right = two.executeQuery("SELECT a FROM shop.pairs ORDER BY a DESC, b DESC");

@@ -53,7 +53,7 @@ pub(super) fn statement(bytes: &[u8]) -> Result<&str, Status> {
     std::str::from_utf8(bytes).map_err(|e| Status::invalid_argument(format!("the statement is not UTF-8: {e}")))
 }
 
-/// The columns a statement will have, and what each of its parameters is best sent as.
+/// The columns a statement will have (none: it has no rows), and what each of its parameters is best sent as.
 pub(super) async fn describe(session: &mut dyn SqlSession, sql: &str) -> Result<(SchemaRef, Vec<DataType>), Status> {
     let prepared = session.prepare(sql).await.map_err(|e| status(&e))?;
     session.close_prepared(prepared.id);
@@ -62,27 +62,46 @@ pub(super) async fn describe(session: &mut dyn SqlSession, sql: &str) -> Result<
 
 /// Runs a statement that has rows.
 pub(super) async fn rows(session: &mut dyn SqlSession, sql: &str) -> Result<SqlRows, Status> {
-    with_rows(session.execute(sql).await)
+    with_rows(session.execute(sql).await.map_err(|e| status(&e))?)
 }
 
-/// The same with values for its parameters, if some were bound.
-async fn bound_rows(session: &mut dyn SqlSession, bound: &Bound<'_>) -> Result<SqlRows, Status> {
-    let Some(values) = &bound.values else { return rows(session, bound.sql).await };
+/// Runs a statement, with values for its parameters if some were bound.
+async fn run(session: &mut dyn SqlSession, bound: &Bound<'_>) -> Result<SqlOutcome, Status> {
+    let Some(values) = &bound.values else { return session.execute(bound.sql).await.map_err(|e| status(&e)) };
     let prepared = session.prepare(bound.sql).await.map_err(|e| status(&e))?;
     if prepared.parameters != values.len() {
         let (wanted, sent) = (prepared.parameters, values.len());
         return Err(Status::invalid_argument(format!("the statement takes {wanted} values, {sent} were sent")));
     }
-    with_rows(session.execute_prepared(prepared.id, values).await)
+    session.execute_prepared(prepared.id, values).await.map_err(|e| status(&e))
 }
 
-fn with_rows(outcome: Result<SqlOutcome, SqlError>) -> Result<SqlRows, Status> {
-    match outcome.map_err(|e| status(&e))? {
+fn with_rows(outcome: SqlOutcome) -> Result<SqlRows, Status> {
+    match outcome {
         SqlOutcome::Rows(rows) => Ok(rows),
-        SqlOutcome::Done => Err(Status::invalid_argument(
-            "this statement has no rows; every Flight SQL statement has a session of its own, so it would have no effect",
-        )),
+        SqlOutcome::Done => Err(Status::invalid_argument("this statement has no rows: execute it as an update")),
+        SqlOutcome::Remembered => Err(forgotten()),
     }
+}
+
+/// Runs a statement that has no rows. What writes is refused by the session, with the words of the MySQL protocol.
+///
+/// # Errors
+/// Its own; what only a session remembers, and what has rows.
+pub(super) async fn run_update(session: &mut dyn SqlSession, bound: &Bound<'_>) -> Result<(), Status> {
+    match run(session, bound).await? {
+        SqlOutcome::Done => Ok(()),
+        SqlOutcome::Remembered => Err(forgotten()),
+        SqlOutcome::Rows(_) => Err(Status::invalid_argument("this statement has rows: execute it as a query")),
+    }
+}
+
+/// To accept what has no effect would let its user believe that it has.
+fn forgotten() -> Status {
+    Status::invalid_argument(
+        "every statement of Flight SQL has a session of its own, so this would have no effect on the next one: \
+         write SET STATEMENT name = value FOR statement, and databases before the names of tables (database.table)",
+    )
 }
 
 /// Runs a statement and streams its batches; the stream owns the session. Dropping it cancels the statement.
@@ -95,7 +114,7 @@ pub(super) async fn stream_rows(
     let mut session = open(service.as_ref(), client).await?;
     let SqlRows { schema, rows, .. } = tokio::select! {
         () = cancel.cancelled() => return Err(shutting_down()),
-        rows = bound_rows(session.as_mut(), bound) => rows?,
+        outcome = run(session.as_mut(), bound) => with_rows(outcome?)?,
     };
     let batches = stream::unfold((session, rows, cancel), |(session, mut rows, cancel)| async move {
         let next = tokio::select! {
@@ -129,7 +148,7 @@ fn encode(
         .boxed()
 }
 
-fn shutting_down() -> Status {
+pub(super) fn shutting_down() -> Status {
     Status::unavailable("the server shuts down")
 }
 

@@ -10,9 +10,9 @@ use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
-    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandPreparedStatementQuery,
-    CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery, CommandStatementUpdate,
-    DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
+    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
+    CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
@@ -30,7 +30,8 @@ use crate::session::SqlService;
 use super::bound::{Bound, bind, text_of};
 use super::catalog::{CATALOG, TABLE_TYPES, append_databases, append_tables, sql_info};
 use super::keys;
-use super::query::{FlightStream, client, describe, one_batch, open, stream_rows};
+use super::query::{FlightStream, client, describe, one_batch, open, run_update, shutting_down, stream_rows};
+use super::type_info::type_info;
 
 /// Flight SQL over a [`SqlService`].
 pub(super) struct FlightSql {
@@ -58,6 +59,16 @@ impl FlightSql {
         let sql = text_of(handle)?;
         let mut session = open(self.service.as_ref(), client(request)?).await?;
         describe(session.as_mut(), sql).await
+    }
+
+    /// No rows are ever changed.
+    async fn update<T>(&self, request: &Request<T>, handle: &[u8]) -> Result<i64, Status> {
+        let bound = Bound::parse(handle)?;
+        let mut session = open(self.service.as_ref(), client(request)?).await?;
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(shutting_down()),
+            ran = run_update(session.as_mut(), &bound) => ran.map(|()| 0),
+        }
     }
 }
 
@@ -286,12 +297,24 @@ impl FlightSqlService for FlightSql {
         built(query.into_builder(sql_info()).build())
     }
 
+    async fn get_flight_info_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
+        info(request, &query, &query.into_builder(type_info()).schema())
+    }
+
+    async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, _: Request<Ticket>) -> StreamResult {
+        built(query.into_builder(type_info()).build())
+    }
+
     async fn do_put_statement_update(
         &self,
-        _: CommandStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
+        update: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(read_only())
+        self.update(&request, update.query.as_bytes()).await
     }
 
     async fn do_put_statement_ingest(
@@ -304,10 +327,10 @@ impl FlightSqlService for FlightSql {
 
     async fn do_put_prepared_statement_update(
         &self,
-        _: CommandPreparedStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
+        update: CommandPreparedStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(read_only())
+        self.update(&request, &update.prepared_statement_handle).await
     }
 
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow_flight::FlightInfo;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
+use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, CommandGetXdbcTypeInfo, SqlInfo, XdbcDataType};
 use futures::TryStreamExt;
 use tidelake_access::{Door, Guard, PasswordHash, Right, Rights, User};
 use tidelake_core::types::arrow::upstream_type;
@@ -114,16 +114,44 @@ async fn errors_keep_their_number_and_end_the_stream() {
     let error = query(&mut client, "SELECT fail").await.unwrap_err();
     assert!(error.contains("the store stopped"), "{error}");
     let error = query(&mut client, "BEGIN").await.unwrap_err();
+    assert!(error.contains("no effect on the next one"), "{error}");
+    let error = query(&mut client, "DO").await.unwrap_err();
     assert!(error.contains("no rows"), "{error}");
     let error = query(&mut client, &format!("SELECT length {}", "z".repeat(1 << 20))).await.unwrap_err();
     assert!(error.contains("1048576"), "{error}");
 }
 
 #[tokio::test]
-async fn writes_are_refused() {
+async fn what_has_no_rows_is_executed_as_an_update() {
+    let (_server, service, _, mut client) = start().await;
+    let mut update = async |sql: &str| client.execute_update(sql.to_owned(), None).await.map_err(|e| e.to_string());
+    assert_eq!(update("DO").await.unwrap(), 0);
+    for (sql, why) in [
+        ("DELETE FROM t", "ERROR 1290 (HY000): a read-only replica"),
+        ("nonsense", "ERROR 1064 (42000): not known: nonsense"),
+        ("BEGIN", "no effect on the next one"),
+        ("SELECT types", "execute it as a query"),
+    ] {
+        let error = update(sql).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    let mut prepared = client.prepare("DELETE FROM t".to_owned(), None).await.unwrap();
+    let error = prepared.execute_update().await.unwrap_err().to_string();
+    assert!(error.contains("ERROR 1290"), "{error}");
+    crate::wire::tests::eventually("sessions end", || service.seen.sessions.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn types_are_told() {
     let (_server, _, _, mut client) = start().await;
-    let error = client.execute_update("DELETE FROM t".to_owned(), None).await.unwrap_err().to_string();
-    assert!(error.contains("read-only replica"), "{error}");
+    let info = client.get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None }).await.unwrap();
+    let schema = info.clone().try_decode_schema().unwrap();
+    let all = fetch(&mut client, info).await.unwrap();
+    assert_eq!(*all[0].schema(), schema);
+    assert!(texts(&all, 0).contains(&"VARCHAR".to_owned()));
+    let bigints = CommandGetXdbcTypeInfo { data_type: Some(XdbcDataType::XdbcBigint as i32) };
+    let info = client.get_xdbc_type_info(bigints).await.unwrap();
+    assert_eq!(texts(&fetch(&mut client, info).await.unwrap(), 0), ["BIGINT", "BIGINT UNSIGNED", "BIT", "SET", "TIME"]);
 }
 
 #[tokio::test]

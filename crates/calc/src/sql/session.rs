@@ -1,8 +1,11 @@
 //! A session: which statement it is, and what it does with snapshot, variables and database.
 
+mod kind;
+mod outline;
 mod parameters;
 mod query;
 mod set;
+mod showing;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,11 +24,11 @@ use super::grants::Grants;
 use super::info_schema::Source;
 use super::lexing::{Lexed, lex};
 use super::running::Running;
-use super::show::{Filter, Show};
 use super::snapshot::Snapshot;
 use super::variables::Variables;
 use super::zone::Zone;
 use crate::session::{Prepared, SessionInfo, SessionStatus, SqlError, SqlOutcome, SqlSession};
+use kind::{Kind, excerpt};
 
 /// One client's session.
 pub(crate) struct Session {
@@ -161,28 +164,23 @@ impl Session {
 
     async fn run(&mut self, sql: &str, parameters: Option<&[CellValue]>) -> Result<SqlOutcome, SqlError> {
         let lexed = lex(sql)?;
-        let first = lexed.word(0).unwrap_or_default();
-        match first.as_str() {
-            "SELECT" | "WITH" | "VALUES" | "TABLE" => self.query(&lexed, parameters).await,
-            "" if lexed.token(0, &Token::LParen) => self.query(&lexed, parameters).await,
-            "SHOW" => self.show(&lexed).await,
-            "DESCRIBE" | "DESC" | "EXPLAIN" => self.explain(&lexed, parameters).await,
-            "USE" => {
+        match Kind::of(&lexed)? {
+            Kind::Query => self.query(&lexed, parameters).await,
+            Kind::Show => self.show(&lexed).await,
+            Kind::Explain => self.explain(&lexed, parameters).await,
+            Kind::Use => {
                 let name = lexed.name(1).ok_or_else(|| syntax("USE needs a database"))?;
                 self.use_database(&name).await?;
-                Ok(SqlOutcome::Done)
+                Ok(SqlOutcome::Remembered)
             }
-            "SET" if lexed.is(1, &["STATEMENT"]) => Box::pin(self.set_statement(&lexed, parameters)).await,
-            "SET" => self.set(&lexed, 1, lexed.tokens.len(), parameters).await,
-            "BEGIN" | "START" => self.begin(&lexed).await,
-            "COMMIT" | "ROLLBACK" | "END" => self.end(&lexed),
-            "SAVEPOINT" | "RELEASE" | "UNLOCK" => Ok(SqlOutcome::Done),
-            "DO" => self.evaluate_only(&lexed, parameters).await,
-            "KILL" => self.kill(&lexed),
-            word if WRITES.contains(&word) => Err(read_only()),
-            "" => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
-            word if KNOWN.contains(&word) => Err(unsupported(format!("{word} statements"))),
-            _ => Err(syntax(format!("near '{}'", excerpt(&lexed.text)))),
+            Kind::SetStatement => Box::pin(self.set_statement(&lexed, parameters)).await,
+            Kind::Set => self.set(&lexed, 1, lexed.tokens.len(), parameters).await,
+            Kind::Begin => self.begin(&lexed).await,
+            Kind::End => self.end(&lexed),
+            Kind::Savepoint => Ok(SqlOutcome::Done),
+            Kind::Do => self.evaluate_only(&lexed, parameters).await,
+            Kind::Kill => self.kill(&lexed),
+            Kind::Write => Err(read_only()),
         }
     }
 
@@ -198,57 +196,6 @@ impl Session {
         let whole = !words.iter().any(|w| w == "QUERY");
         self.room.sessions.kill(id, whole, self.grants.user())?;
         Ok(SqlOutcome::Done)
-    }
-
-    async fn show(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
-        let snapshot = self.snapshot().await?;
-        let source = self.source();
-        let show = Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
-        let (rows, filter) = show.run()?;
-        self.shown(rows, filter, snapshot).await
-    }
-
-    async fn shown(
-        &mut self,
-        rows: super::info_schema::Rows,
-        filter: Filter,
-        snapshot: Arc<Snapshot>,
-    ) -> Result<SqlOutcome, SqlError> {
-        let condition = match filter {
-            Filter::All => return Ok(SqlOutcome::Rows(super::result::of_batch(rows.batch(false)?, self.text()))),
-            Filter::Like(pattern) => {
-                let column = rows.columns.first().map_or("", |c| c.trim_start_matches('#')).replace('`', "``");
-                format!("`{column}` LIKE '{}'", pattern.replace('\\', "\\\\").replace('\'', "''"))
-            }
-            Filter::Where(condition) => condition,
-        };
-        let table = rows.provider()?;
-        let extra = HashMap::from([(SHOWN.to_owned(), table)]);
-        let lexed = lex(&format!("SELECT * FROM {SHOWN} WHERE {condition}"))?;
-        self.query_with(&lexed, None, snapshot, &extra).await
-    }
-
-    async fn explain(&mut self, lexed: &Lexed, parameters: Option<&[CellValue]>) -> Result<SqlOutcome, SqlError> {
-        let mut at = 1;
-        while matches!(lexed.word(at).as_deref(), Some("EXTENDED" | "PARTITIONS" | "ANALYZE")) {
-            at += 1;
-        }
-        if lexed.is(at, &["FORMAT"]) {
-            at += 3;
-        }
-        let is_query = matches!(lexed.word(at).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
-        if is_query || lexed.token(at, &Token::LParen) {
-            let inner = lex(lexed.text_from(at))?;
-            return self.explain_query(&inner, parameters).await;
-        }
-        if lexed.word(at).is_some_and(|w| WRITES.contains(&w.as_str())) && lexed.tokens.len() > at + 1 {
-            return Err(read_only());
-        }
-        let snapshot = self.snapshot().await?;
-        let source = self.source();
-        let show = Show { lexed, source: &source, engine: &self.room.options.engine, catalog: &snapshot.catalog };
-        let (rows, filter) = show.describe(at)?;
-        self.shown(rows, filter, snapshot).await
     }
 
     async fn begin(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
@@ -268,7 +215,7 @@ impl Session {
             }
         };
         self.transaction = Some(self.acquire(freshness).await?);
-        Ok(SqlOutcome::Done)
+        Ok(SqlOutcome::Remembered)
     }
 
     fn end(&mut self, lexed: &Lexed) -> Result<SqlOutcome, SqlError> {
@@ -278,41 +225,6 @@ impl Session {
         }
         Ok(SqlOutcome::Done)
     }
-}
-
-/// The name of the table that SHOW ... WHERE filters.
-const SHOWN: &str = "__show";
-
-const WRITES: &[&str] = &[
-    "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "LOAD", "GRANT",
-    "REVOKE", "LOCK", "OPTIMIZE", "ANALYZE", "REPAIR", "CALL", "MERGE", "IMPORT", "XA", "COPY",
-];
-
-const KNOWN: &[&str] = &[
-    "PREPARE",
-    "EXECUTE",
-    "DEALLOCATE",
-    "HANDLER",
-    "HELP",
-    "FLUSH",
-    "RESET",
-    "CHANGE",
-    "STOP",
-    "CHECK",
-    "CHECKSUM",
-    "INSTALL",
-    "UNINSTALL",
-    "CACHE",
-    "PURGE",
-    "SHUTDOWN",
-    "SIGNAL",
-    "GET",
-    "DECLARE",
-    "BINLOG",
-];
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 mod grants;
 mod look_ups;
 mod mended;
+mod outlines;
 mod travel;
 
 use std::sync::Arc;

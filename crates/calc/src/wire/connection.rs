@@ -212,7 +212,7 @@ impl Connection {
 
     async fn send(&mut self, outcome: Ended<Result<SqlOutcome, SqlError>>, form: RowForm) -> Answered {
         let rows = match self.finished(outcome)? {
-            SqlOutcome::Done => return self.ok(),
+            SqlOutcome::Done | SqlOutcome::Remembered => return self.ok(),
             SqlOutcome::Rows(rows) => rows,
         };
         let status = self.status();
@@ -265,8 +265,7 @@ impl Connection {
         self.channel.put_bytes(&head);
         let parameter = parameter_type();
         self.put_block((0..prepared.parameters).map(|_| ("?", &parameter)));
-        let fields = prepared.schema.fields();
-        self.put_block(fields.iter().map(|f| f.name().as_str()).zip(&types));
+        self.put_block(prepared.schema.fields().iter().map(|f| f.name().as_str()).zip(&types));
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
@@ -17,7 +18,6 @@ use tidelake_core::CellValue;
 use tidelake_core::ports::Freshness;
 
 use super::Session;
-use super::parameters::parameter_types;
 use crate::session::{SqlError, SqlOutcome};
 use crate::sql::dialect::TideDialect;
 use crate::sql::error::{of_datafusion, read_only, syntax, unsupported};
@@ -31,11 +31,18 @@ use crate::sql::snapshot::Snapshot;
 use crate::sql::udf::EvalContext;
 use crate::sql::workers;
 
-type Extra = HashMap<String, Arc<dyn TableProvider>>;
+/// Tables of a statement that are in no catalog, by name.
+pub(super) type Extra = HashMap<String, Arc<dyn TableProvider>>;
 
 struct Planned {
     plan: LogicalPlan,
     names: Names,
+}
+
+/// What EXPLAIN of a query gives.
+pub(super) fn explanation(lines: &[&str]) -> RecordBatch {
+    let rows: Vec<Vec<Option<String>>> = lines.iter().map(|line| vec![Some((*line).to_owned())]).collect();
+    texts(&["EXPLAIN"], &rows)
 }
 
 fn now_us() -> i64 {
@@ -152,24 +159,16 @@ impl Session {
         Ok(Planned { plan, names })
     }
 
-    /// What each `?` is best sent as, and the result columns of a statement to prepare.
-    pub(super) async fn outline(&mut self, sql: &str) -> Result<(Vec<DataType>, SchemaRef), SqlError> {
-        let lexed = lex(sql)?;
-        let marks = lexed.tokens.iter().filter(|t| matches!(t.token, Token::Placeholder(_))).count();
-        let is_query = matches!(lexed.word(0).as_deref(), Some("SELECT" | "WITH" | "VALUES"));
-        if !is_query {
-            return Ok((vec![DataType::Utf8; marks], Arc::new(Schema::empty())));
-        }
-        let (rest, snapshot) = self.travelled(&lexed).await?;
-        let types = parameter_types(&lexed, &snapshot.catalog, self.database.as_deref());
-        match self.plan(rest.as_ref().unwrap_or(&lexed), None, &snapshot, &HashMap::new()) {
-            Ok(planned) => {
-                Ok((types, client_schema(planned.plan.schema().as_arrow(), &planned.names, self.variables.zone())))
-            }
-            // With NULL in the place of every `?` a plan may have no types yet; names must be right already.
-            Err(e) if matches!(e.code, 1105 | 1235) && marks > 0 => Ok((types, Arc::new(Schema::empty()))),
-            Err(e) => Err(e),
-        }
+    /// The columns of a query, planned only. Without `parameters` NULL stands for every `?`.
+    pub(super) fn columns_of(
+        &self,
+        lexed: &Lexed,
+        parameters: Option<&[CellValue]>,
+        snapshot: &Arc<Snapshot>,
+        extra: &Extra,
+    ) -> Result<SchemaRef, SqlError> {
+        let Planned { plan, names } = self.plan(lexed, parameters, snapshot, extra)?;
+        Ok(client_schema(plan.schema().as_arrow(), &names, self.variables.zone()))
     }
 
     /// EXPLAIN of a query: the engine's plan, line by line.
@@ -186,8 +185,8 @@ impl Session {
             None => self.physical(&planned.plan).await?,
         };
         let text = displayable(physical.as_ref()).indent(false).to_string();
-        let lines: Vec<Vec<Option<String>>> = text.lines().map(|l| vec![Some(l.to_owned())]).collect();
-        Ok(SqlOutcome::Rows(of_batch(texts(&["EXPLAIN"], &lines), self.text())))
+        let lines: Vec<&str> = text.lines().collect();
+        Ok(SqlOutcome::Rows(of_batch(explanation(&lines), self.text())))
     }
 
     /// DO: runs and throws the rows away.

@@ -22,7 +22,7 @@ impl Session {
             self.assign(lexed, at, end, parameters).await?;
             at = end + 1;
         }
-        Ok(SqlOutcome::Done)
+        Ok(SqlOutcome::Remembered)
     }
 
     /// `SET STATEMENT name = value, ... FOR statement`: the values hold for this statement only.
@@ -31,9 +31,7 @@ impl Session {
         lexed: &Lexed,
         parameters: Option<&[CellValue]>,
     ) -> Result<SqlOutcome, SqlError> {
-        let Some(end) = (2..lexed.tokens.len()).find(|i| lexed.is(*i, &["FOR"])) else {
-            return Err(syntax("SET STATEMENT needs FOR and a statement"));
-        };
+        let end = statement_under(lexed)?;
         let before = self.variables.clone();
         let done = match self.set(lexed, 2, end, parameters).await {
             Ok(_) => self.run(lexed.text_from(end + 1), parameters).await,
@@ -135,6 +133,12 @@ impl Session {
         let collation = if lexed.is(at + 1, &["COLLATE"]) { word(at + 2) } else { None };
         self.variables.set_names(&charset, collation.as_deref())
     }
+}
+
+/// Where `SET STATEMENT ... FOR statement` has its FOR.
+pub(super) fn statement_under(lexed: &Lexed) -> Result<usize, SqlError> {
+    let found = (2..lexed.tokens.len()).find(|i| lexed.is(*i, &["FOR"]));
+    found.ok_or_else(|| syntax("SET STATEMENT needs FOR and a statement"))
 }
 
 /// The index of the next comma outside parentheses, or the end.

@@ -165,8 +165,10 @@ impl SqlSession for FixedSession {
             }
             "BEGIN" => {
                 self.in_transaction = true;
-                SqlOutcome::Done
+                SqlOutcome::Remembered
             }
+            "DO" => SqlOutcome::Done,
+            "DELETE FROM t" => return Err(SqlError::new(1290, "HY000", "a read-only replica")),
             "SELECT * FROM `t``1` LIMIT 0" => one_batch(all_types_batch().slice(0, 0)),
             "SELECT schema_name FROM information_schema.schemata" => {
                 one_batch(text_batch("schema_name", vec!["shop".to_owned(), "information_schema".to_owned()]))
