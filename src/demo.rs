@@ -25,10 +25,10 @@ const QUERIES: &str = include_str!("../demo/queries.sql");
 /// A wrong option, or a part that fails.
 pub fn demo(args: DemoArgs) -> Result<()> {
     let mut settings = Settings::from_demo(args.serve)?;
-    if settings.log == "info" {
-        settings.log = "warn".into();
+    if settings.common.log == "info" {
+        settings.common.log = "warn".into();
     }
-    logging::init(settings.log_format, &settings.log)?;
+    logging::init(settings.common.log_format, &settings.common.log)?;
     crate::run::runtime()?.block_on(run(settings, args.exit))
 }
 

@@ -62,20 +62,20 @@ pub async fn listen(settings: &Settings, pipeline: &Arc<Pipeline>) -> Result<Add
     let access = &settings.access;
     access.reload_on_hangup(cancel.clone())?;
     let serving = pipeline.serving.as_ref().context("this process serves no readers")?;
-    let wire = WireServer::bind(settings.mysql_listen, serving.sql.clone(), access.wire_options(), cancel.clone())
+    let wire = WireServer::bind(settings.sql.mysql_listen, serving.sql.clone(), access.wire_options(), cancel.clone())
         .await
-        .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
+        .with_context(|| format!("listen on {} (--mysql-listen)", settings.sql.mysql_listen))?;
     let magic = Some(serving.magic_api.clone());
-    let door = access.grpc("--flight-listen", settings.flight_listen).await?;
+    let door = access.grpc("--flight-listen", settings.sql.flight_listen).await?;
     let flight = FlightServer::start(door, access.guard.clone(), serving.sql.clone(), magic, cancel.clone())?;
     let (http, http_task) =
-        http::serve(access, settings.http_listen, http::of_pipeline(pipeline.clone(), metrics), cancel).await?;
+        http::serve(access, settings.common.http_listen, http::of_pipeline(pipeline.clone(), metrics), cancel).await?;
     let addresses = Addresses::new(access, wire.local_addr(), flight.local_addr(), http);
     pipeline.add_task("MySQL listener", tokio::spawn(async move { wire.finished().await.context("MySQL listener") }));
     pipeline
         .add_task("Flight listener", tokio::spawn(async move { flight.finished().await.context("Flight listener") }));
     pipeline.add_task("HTTP listener", tokio::spawn(async move { http_task.await.context("HTTP listener") }));
-    if let Some(file) = &settings.ports_file {
+    if let Some(file) = &settings.common.ports_file {
         let Addresses { mysql, flight, http, .. } = &addresses;
         write_ports(file, &[("mysql", mysql), ("flight", flight), ("http", http)])?;
     }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::LogFormat;
+use crate::options::LogFormat;
 
 /// Sets the process's log format and filter.
 ///

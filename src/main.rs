@@ -13,6 +13,7 @@ mod feed;
 mod http;
 mod listeners;
 mod logging;
+mod options;
 mod pipeline;
 mod probe;
 mod processes;

@@ -10,7 +10,7 @@ use tidelake_api::Magic;
 use tidelake_binlog::service::{ReplicaParts, ServiceSource, UpstreamServer};
 use tidelake_buffer::{BufferOptions, DiskBuffer};
 use tidelake_calc::session::SqlService;
-use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
+use tidelake_calc::sql::{SqlEngine, SqlOptions};
 use tidelake_core::ports::{Buffer, Latch, Source, SourceState, StoreEngine};
 use tidelake_core::{CommitSeq, TableName, WriterEpoch, env};
 use tidelake_engine::{EngineOptions, MagicEngine};
@@ -19,7 +19,6 @@ use tidelake_writer::{MagicWriter, WriterHandle, WriterOptions, WriterParts};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::FreshnessArg;
 use crate::config::Settings;
 use crate::data_dir::DataDir;
 use crate::listeners::{Addresses, listen};
@@ -114,9 +113,9 @@ impl Pipeline {
         let ready_at = *buffer.head().borrow();
         let magic = MagicEngine::open(EngineOptions {
             memtable_bytes: settings.memtable_limit,
-            objects: settings.engine_storage.clone(),
-            cache_bytes: settings.engine_cache,
-            compression: settings.engine_compression,
+            objects: settings.files.storage.clone(),
+            cache_bytes: settings.files.cache,
+            compression: settings.files.compression,
             ..EngineOptions::new(dir.engine())
         })
         .await
@@ -352,7 +351,7 @@ impl Pipeline {
 /// A directory that is in use, damaged or foreign.
 pub fn open_buffer(dir: &DataDir, settings: &Settings) -> Result<Arc<DiskBuffer>> {
     let options = BufferOptions {
-        limit_bytes: settings.buffer_limit,
+        limit_bytes: settings.moving.buffer_limit,
         history: settings.retention,
         ..BufferOptions::new(dir.buffer())
     };
@@ -375,8 +374,8 @@ pub fn writer_parts(
         epoch,
         decoders: Arc::new(move || source.decoder()),
         options: WriterOptions {
-            interval: settings.interval,
-            flush_interval: settings.flush_interval,
+            interval: settings.moving.interval,
+            flush_interval: settings.moving.flush_interval,
             flush_bytes: settings.memtable_limit,
             ..WriterOptions::default()
         },
@@ -394,13 +393,10 @@ fn sql_options(
     let options = SqlOptions::new(engine, latch, upstream.map(|u| u.flavor).unwrap_or_default());
     Ok(SqlOptions {
         server_version: upstream.map_or_else(|| options.server_version.clone(), Upstream::replica_version),
-        zones: Upstream::zones(upstream, settings.time_zone.as_deref())?,
-        memory_limit_bytes: settings.query_memory as usize,
+        zones: Upstream::zones(upstream, settings.sql.time_zone.as_deref())?,
+        memory_limit_bytes: settings.sql.query_memory as usize,
         spill_dir: Some(dir.spill()),
-        default_freshness: match settings.freshness {
-            FreshnessArg::Any => DefaultFreshness::Any,
-            FreshnessArg::Latest => DefaultFreshness::Latest,
-        },
+        default_freshness: settings.sql.freshness.into(),
         ..options
     })
 }

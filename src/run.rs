@@ -14,7 +14,7 @@ use crate::{doctor, logging, progress, shutdown};
 /// A wrong option, a wrong upstream setting, a failed part.
 pub fn run(args: RunArgs) -> Result<()> {
     let settings = Settings::from_run(args)?;
-    logging::init(settings.log_format, &settings.log)?;
+    logging::init(settings.common.log_format, &settings.common.log)?;
     runtime()?.block_on(serve(settings))
 }
 

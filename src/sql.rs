@@ -9,7 +9,8 @@ use mysql_async::{ClientIdentity, Column, Conn, OptsBuilder, Row, SslOpts, Value
 use unicode_width::UnicodeWidthStr;
 
 use crate::access::args::ClientTlsArgs;
-use crate::cli::{FreshnessArg, OutputFormat, SqlArgs};
+use crate::cli::{OutputFormat, SqlArgs};
+use crate::options::FreshnessArg;
 
 /// `tidelake sql`.
 ///

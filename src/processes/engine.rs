@@ -58,9 +58,9 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     let dir = DataDir::open(&settings.data_dir, "engine", "a writer in another process")?;
     let engine = MagicEngine::open(EngineOptions {
         memtable_bytes: settings.memtable_limit,
-        objects: settings.engine_storage.clone(),
-        cache_bytes: settings.engine_cache,
-        compression: settings.engine_compression,
+        objects: settings.files.storage.clone(),
+        cache_bytes: settings.files.cache,
+        compression: settings.files.compression,
         ..EngineOptions::new(dir.engine())
     })
     .await

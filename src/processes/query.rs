@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tidelake_api::{Connection, FleetStore, FlightStore, LatchLine, RemoteLatch, about};
 use tidelake_calc::flight::FlightServer;
 use tidelake_calc::session::SqlService;
-use tidelake_calc::sql::{DefaultFreshness, SqlEngine, SqlOptions};
+use tidelake_calc::sql::{SqlEngine, SqlOptions};
 use tidelake_calc::wire::WireServer;
 use tidelake_core::env;
 use tidelake_core::ports::{Latch, StoreEngine};
@@ -18,7 +18,6 @@ use super::args::QueryArgs;
 use super::health::{self, Health};
 use super::settings::{self, Places, QuerySettings};
 use super::{AGAIN, connect, latch_line, until_answered};
-use crate::cli::FreshnessArg;
 use crate::listeners::{Addresses, write_ports};
 use crate::run::runtime;
 use crate::upstream::Upstream;
@@ -53,10 +52,10 @@ async fn serve(settings: QuerySettings) -> Result<()> {
     let sql: Arc<dyn SqlService> = SqlEngine::new(sql_options(&settings, &upstream, store.clone(), latch)?)?;
     let access = &settings.access;
     access.reload_on_hangup(cancel.clone())?;
-    let wire = WireServer::bind(settings.mysql_listen, sql.clone(), access.wire_options(), cancel.child_token())
+    let wire = WireServer::bind(settings.sql.mysql_listen, sql.clone(), access.wire_options(), cancel.child_token())
         .await
-        .with_context(|| format!("listen on {} (--mysql-listen)", settings.mysql_listen))?;
-    let door = access.grpc("--flight-listen", settings.flight_listen).await?;
+        .with_context(|| format!("listen on {} (--mysql-listen)", settings.sql.mysql_listen))?;
+    let door = access.grpc("--flight-listen", settings.sql.flight_listen).await?;
     let flight = FlightServer::start(door, access.guard.clone(), sql, None, cancel.child_token())?;
     let engines: Vec<&str> = settings.places.engines.iter().map(|place| place.address.as_str()).collect();
     let served = Arc::new(Served { engines: engines.join(", "), line, store });
@@ -122,12 +121,9 @@ fn sql_options(
 ) -> Result<SqlOptions> {
     Ok(SqlOptions {
         server_version: upstream.replica_version(),
-        zones: Upstream::zones(Some(upstream), settings.time_zone.as_deref())?,
-        memory_limit_bytes: settings.query_memory as usize,
-        default_freshness: match settings.freshness {
-            FreshnessArg::Any => DefaultFreshness::Any,
-            FreshnessArg::Latest => DefaultFreshness::Latest,
-        },
+        zones: Upstream::zones(Some(upstream), settings.sql.time_zone.as_deref())?,
+        memory_limit_bytes: settings.sql.query_memory as usize,
+        default_freshness: settings.sql.freshness.into(),
         ..SqlOptions::new(store, latch, upstream.flavor)
     })
 }

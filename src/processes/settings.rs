@@ -1,32 +1,16 @@
 //! Settings of the processes out of command line, environment, file and defaults, checked before anything starts.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use bytesize::ByteSize;
-use tidelake_engine::{Compression, ObjectPlace};
+use anyhow::{Result, bail};
 
 use super::args::{CommonArgs, EngineServeArgs, EnginesArgs, LatchServeArgs, QueryArgs, WriterArgs};
-use crate::access::args::{EngineLoginArgs, EtcdArgs, LatchArgs, MysqlTlsArgs};
-use crate::access::{Access, AccessConfig};
-use crate::cli::{FreshnessArg, LogFormat};
-use crate::config::{FileConfig, Settings, duration, read_file, size};
-
-/// Settings that every process has.
-pub struct Common {
-    /// HTTP listener.
-    pub http_listen: SocketAddr,
-    /// Where to write the ports in use.
-    pub ports_file: Option<PathBuf>,
-    /// Log format.
-    pub log_format: LogFormat,
-    /// Log filter.
-    pub log: String,
-    access: AccessConfig,
-}
+use crate::access::Access;
+use crate::access::args::{EngineLoginArgs, EtcdArgs, LatchArgs};
+use crate::config::{Common, EngineFiles, FileConfig, Settings, SqlSettings, duration, local, read_file};
 
 /// Where the engine is, and how to come in.
 pub struct EnginePlace {
@@ -56,12 +40,8 @@ pub struct EngineSettings {
     pub access: Arc<Access>,
     /// Memtable limit, bytes.
     pub memtable_limit: u64,
-    /// Where the engine's files are; `None`: in the data directory.
-    pub engine_storage: Option<ObjectPlace>,
-    /// Bytes of data files in the data directory if they are in an object store.
-    pub engine_cache: u64,
-    /// How the engine compresses its base files.
-    pub engine_compression: Compression,
+    /// The engine's files.
+    pub files: EngineFiles,
     /// How far back the past can be read.
     pub retention: Duration,
     /// What every process has.
@@ -96,40 +76,19 @@ pub struct LatchSettings {
 pub struct QuerySettings {
     /// Engines and latch.
     pub places: Places,
-    /// MySQL protocol listener.
-    pub mysql_listen: SocketAddr,
-    /// Flight SQL listener.
-    pub flight_listen: SocketAddr,
+    /// What SQL is served with.
+    pub sql: SqlSettings,
     /// Who may connect.
     pub access: Arc<Access>,
-    /// Memory for queries, bytes.
-    pub query_memory: u64,
-    /// Default freshness of sessions.
-    pub freshness: FreshnessArg,
-    /// Time zone sessions begin in; `None`: the upstream's.
-    pub time_zone: Option<String>,
     /// What every process has.
     pub common: Common,
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-fn common(args: CommonArgs, file: &FileConfig) -> Common {
-    Common {
-        http_listen: args.http_listen.or(file.http_listen).unwrap_or(local(8080)),
-        ports_file: args.ports_file.or(file.ports_file.clone()),
-        log_format: args.log_format.or(file.log_format).unwrap_or_default(),
-        log: args.log.or(file.log.clone()).unwrap_or_else(|| "info".into()),
-        access: AccessConfig {
-            users: file.users.clone(),
-            file: args.config,
-            tls: file.tls(args.tls),
-            mysql_tls: MysqlTlsArgs::default(),
-            insecure_listen: args.insecure_listen || file.insecure_listen.unwrap_or(false),
-        },
-    }
+fn common(args: CommonArgs) -> Result<(FileConfig, Common)> {
+    let config = args.config.config;
+    let file = read_file(config.as_deref())?;
+    let common = file.process(args.process, config);
+    Ok((file, common))
 }
 
 /// Settings of the engine's process.
@@ -137,29 +96,19 @@ fn common(args: CommonArgs, file: &FileConfig) -> Common {
 /// # Errors
 /// A missing or wrong option, with its name and what to write instead.
 pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
-    let file = read_file(args.common.config.as_deref())?;
-    let common = common(args.common, &file);
-    let Some(data_dir) = args.data_dir.or(file.data_dir.clone()) else {
-        bail!("no data directory given: add --data-dir DIR (it is created if missing)");
-    };
+    let (file, common) = common(args.common)?;
+    let data_dir = file.data_dir(args.data_dir)?;
     let magic_listen = args.magic_listen.or(file.magic_listen).unwrap_or(local(8816));
-    let listeners = [("--magic-listen", magic_listen), ("--http-listen", common.http_listen)];
-    let access = common.access.clone().open(&listeners)?;
+    let access = common.open("--magic-listen", magic_listen)?;
     let latches = latches(args.latch, &EngineLoginArgs::default(), &file);
     Ok(EngineSettings {
         latches,
         data_dir,
         magic_listen,
         access,
-        memtable_limit: size("memtable-limit", args.memtable_limit.or(file.memtable_limit), ByteSize::mib(256))?,
-        engine_storage: args
-            .engine_storage
-            .or(file.engine_storage)
-            .map(|url| ObjectPlace::parse(&url).context("engine-storage"))
-            .transpose()?,
-        engine_cache: size("engine-cache", args.engine_cache.or(file.engine_cache), ByteSize::gib(16))?,
-        engine_compression: args.engine_compression.or(file.engine_compression).unwrap_or_default().into(),
-        retention: duration("retention", args.retention, file.retention.as_deref(), Duration::from_secs(15 * 60))?,
+        memtable_limit: file.memtable(args.memtable)?,
+        files: file.engine_files(args.files)?,
+        retention: file.retention(args.retention)?,
         common,
     })
 }
@@ -169,10 +118,9 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
 /// # Errors
 /// As for [`of_engine`].
 pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
-    let file = read_file(args.common.config.as_deref())?;
-    let common = common(args.common, &file);
+    let (file, common) = common(args.common)?;
     let etcd = file.etcd(args.etcd);
-    let backend = match (args.latch_backend.or(file.latch_backend), args.data_dir.or(file.data_dir)) {
+    let backend = match (args.latch_backend.or(file.latch_backend.clone()), args.data_dir.or(file.data_dir.clone())) {
         (Some(url), _) => LatchBackend::Etcd(url, etcd),
         (None, Some(dir)) => LatchBackend::Dir(dir),
         (None, None) => bail!(
@@ -181,8 +129,7 @@ pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
         ),
     };
     let latch_listen = args.latch_listen.or(file.latch_listen).unwrap_or(local(8817));
-    let listeners = [("--latch-listen", latch_listen), ("--http-listen", common.http_listen)];
-    let access = common.access.clone().open(&listeners)?;
+    let access = common.open("--latch-listen", latch_listen)?;
     let patience =
         duration("engine-patience", args.engine_patience, file.engine_patience.as_deref(), Duration::from_secs(5))?;
     Ok(LatchSettings {
@@ -190,7 +137,7 @@ pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
         latch_listen,
         access,
         engine_patience: patience,
-        retention: duration("retention", args.retention, file.retention.as_deref(), Duration::from_secs(15 * 60))?,
+        retention: file.retention(args.retention)?,
         common,
     })
 }
@@ -200,7 +147,7 @@ pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
 /// # Errors
 /// As for [`of_engine`].
 pub fn of_writer(args: WriterArgs) -> Result<(Settings, Places)> {
-    let file = read_file(args.common.config.as_deref())?;
+    let file = read_file(args.common.config.config.as_deref())?;
     let (run, engines) = args.split();
     let places = places(engines, &file)?;
     Ok((Settings::from_run(run)?, places))
@@ -211,24 +158,11 @@ pub fn of_writer(args: WriterArgs) -> Result<(Settings, Places)> {
 /// # Errors
 /// As for [`of_engine`].
 pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
-    let file = read_file(args.common.config.as_deref())?;
-    let common = common(args.common, &file);
-    let mysql_listen = args.mysql_listen.or(file.mysql_listen).unwrap_or(local(4001));
-    let flight_listen = args.flight_listen.or(file.flight_listen).unwrap_or(local(8815));
-    let config = AccessConfig { mysql_tls: file.mysql_tls(args.mysql_tls), ..common.access.clone() };
-    let listeners =
-        [("--mysql-listen", mysql_listen), ("--flight-listen", flight_listen), ("--http-listen", common.http_listen)];
-    let access = config.open(&listeners)?;
-    Ok(QuerySettings {
-        places: places(EnginesArgs { engine: args.engine, login: args.engine_login, latch: args.latch }, &file)?,
-        mysql_listen,
-        flight_listen,
-        access,
-        query_memory: size("query-memory", args.query_memory.or(file.query_memory), ByteSize::gib(1))?,
-        freshness: args.freshness.or(file.freshness).unwrap_or_default(),
-        time_zone: args.time_zone.or(file.time_zone),
-        common,
-    })
+    let (file, common) = common(args.common)?;
+    let sql = file.sql(args.sql)?;
+    let access = sql.open(&common)?;
+    let engines = EnginesArgs { engine: args.engine, login: args.engine_login, latch: args.latch };
+    Ok(QuerySettings { places: places(engines, &file)?, sql, access, common })
 }
 
 fn places(args: EnginesArgs, file: &FileConfig) -> Result<Places> {

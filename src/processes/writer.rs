@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A wrong option, a wrong upstream setting, a failed part, another writer that has taken over.
 pub fn writer(args: WriterArgs) -> Result<()> {
     let (settings, places) = settings::of_writer(args)?;
-    logging::init(settings.log_format, &settings.log)?;
+    logging::init(settings.common.log_format, &settings.common.log)?;
     if !places.latches.is_empty() {
         return runtime()?.block_on(super::fed::serve(settings, &places));
     }
@@ -60,8 +60,8 @@ async fn serve(settings: Settings, engine: &EnginePlace) -> Result<()> {
     pipeline.add_task("Magic Writer", tokio::spawn(async move { own.turns(first).await }));
     settings.access.reload_on_hangup(cancel.clone())?;
     let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
-    let (http, _) = http::serve(&settings.access, settings.http_listen, routes, cancel.child_token()).await?;
-    if let Some(file) = &settings.ports_file {
+    let (http, _) = http::serve(&settings.access, settings.common.http_listen, routes, cancel.child_token()).await?;
+    if let Some(file) = &settings.common.ports_file {
         write_ports(file, &[("http", &http)])?;
     }
     eprintln!("{}", StatusAddress(&settings.access, http));
@@ -106,7 +106,7 @@ async fn open(
     let Some(store) = store else { return Ok(None) };
     let store: Arc<dyn StoreEngine> = Arc::new(store);
     let probe = Arc::new(PipelineProbe::new(source.clone(), buffer.clone()));
-    let writer = WriterHandle::idle(settings.interval);
+    let writer = WriterHandle::idle(settings.moving.interval);
     let latch = Arc::new(RemoteLatch::over(connection.clone()));
     let parts = Parts {
         source: source.clone(),

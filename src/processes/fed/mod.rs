@@ -103,8 +103,8 @@ pub async fn serve(settings: Settings, places: &Places) -> Result<()> {
     let settings = &work.settings;
     settings.access.reload_on_hangup(cancel.clone())?;
     let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
-    let (http, _) = http::serve(&settings.access, settings.http_listen, routes, cancel.child_token()).await?;
-    if let Some(file) = &settings.ports_file {
+    let (http, _) = http::serve(&settings.access, settings.common.http_listen, routes, cancel.child_token()).await?;
+    if let Some(file) = &settings.common.ports_file {
         write_ports(file, &[("http", &http)])?;
     }
     eprintln!("{}", StatusAddress(&settings.access, http));
@@ -141,7 +141,7 @@ pub(crate) fn open(begun: Begun, (source, service): OpenedSource, cancel: &Cance
         engine: fleet.clone(),
         latch: Arc::new(RemoteLatch::at(line.clone())),
         serving: None,
-        writer: WriterHandle::idle(settings.interval),
+        writer: WriterHandle::idle(settings.moving.interval),
     };
     let pipeline = Pipeline::of(parts, &settings, &dir, cancel.clone())?;
     let engines: Vec<Engine> = connections
