@@ -24,7 +24,8 @@ use crate::errors::of_status;
 use crate::flow;
 use crate::held::HeldLeases;
 use crate::login::{Login, WithToken};
-use crate::server::{ACTIONS, MAX_ROWS};
+use crate::offered::ACTIONS;
+use crate::server::MAX_ROWS;
 use crate::wire::{decode_answer, encode};
 
 /// How long a call that moves no rows may take before the server counts as gone.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Connection;
 use crate::errors::WireError;
-use crate::server::QUESTIONS;
+use crate::offered::QUESTIONS;
 use crate::wire::{About, Answer, Asked, BeginWriter, Nothing, OfEpoch, Progresses, Question, Tell};
 
 /// Taking over makes everything durable first.

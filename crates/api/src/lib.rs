@@ -4,7 +4,7 @@
 //! `DoPut` and publishes them by a call. `docs/magic-api.md` describes all of it for people who write a client.
 //!
 //! Rooms: `wire` the messages; `rows` changes as batches; `ipc` rows without gRPC; `errors` errors as statuses; `magic` what every transport serves, with
-//! `leases` and, for a writer elsewhere, the `desk`; `server` as a Flight service, behind a `door`, with `flow` for its rows; on the other side `client` a connection over a `carrier`, with its `login` and `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `questions` what the writer is asked. With a latch in a
+//! `leases` and, for a writer elsewhere, the `desk`; `offered` what a server does with Flight's methods, `server` an engine as such a one, behind a `door`, with `flow` for its rows; on the other side `client` a connection over a `carrier`, with its `login` and `held` leases, `store` the engine and `latch` the latch over it, `feed` a writer's line to the desk; `questions` what the writer is asked. With a latch in a
 //! process of its own: `hub` that latch, `line` the way to it, `fleet` several engines for readers. `ending` tells a stream that ended from one that was cut.
 
 pub mod errors;
@@ -27,6 +27,7 @@ mod leases;
 mod line;
 mod login;
 mod magic;
+mod offered;
 mod questions;
 mod server;
 mod store;
@@ -47,5 +48,6 @@ pub use leases::new_name;
 pub use line::LatchLine;
 pub use login::Login;
 pub use magic::{Magic, READ_CALLS, WRITE_CALLS};
-pub use server::{ACTIONS, Answers, MagicFlight, MagicServer, QUESTIONS, WATCH};
+pub use offered::{ACTIONS, Answers, Offered, Offers, QUESTIONS, WATCH};
+pub use server::{MagicFlight, MagicServer};
 pub use store::FlightStore;

@@ -7,15 +7,11 @@ use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
-use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
-use arrow_flight::{
-    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
-    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
-};
+use arrow_flight::flight_service_server::FlightServiceServer;
+use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, PutResult, Ticket};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use tidelake_access::{Door, Guard, Right};
+use tidelake_access::{Caller, Door, Guard, Right};
 use tidelake_core::{Error, Result};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
@@ -27,21 +23,13 @@ use crate::door::{LetIn, caller, incoming};
 use crate::errors::to_status;
 use crate::flow::RowsOut;
 use crate::magic::{Magic, READ_CALLS, WRITE_CALLS};
-use crate::wire::{Asked, Nothing, OfEpoch, Stage, decode, encode, from_ticket, ticket};
+use crate::offered::{Answers, Offered, Offers, foreign, questions_of};
+use crate::wire::{Nothing, Stage, encode, from_ticket, ticket};
 
-/// Actions of the Magic API have names that begin so.
-pub const ACTIONS: &str = "tidelake.";
-/// The action whose answers go on: how far the engine is, each time that changes.
-pub const WATCH: &str = "tidelake.watch";
-/// The action whose answers are the latch's questions to the writer, as they come.
-pub const QUESTIONS: &str = "tidelake.questions";
 /// Longest message with rows, in either direction: a row of one large value must fit.
 pub(crate) const MAX_ROWS: usize = 256 << 20;
 
-/// Streams of the service.
-pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
-
-/// The Flight service.
+/// An engine, with its latch or without, as a server of the Magic API.
 pub struct MagicFlight {
     magic: Arc<Magic>,
     cancel: CancellationToken,
@@ -53,13 +41,23 @@ impl MagicFlight {
     pub fn new(magic: Arc<Magic>, cancel: CancellationToken) -> MagicFlight {
         MagicFlight { magic, cancel }
     }
+}
 
-    /// Now, and each time something is published or durable.
-    fn watch(&self) -> Answers<arrow_flight::Result> {
+#[tonic::async_trait]
+impl Offers for MagicFlight {
+    fn calls() -> Vec<&'static str> {
+        READ_CALLS.iter().chain(WRITE_CALLS).copied().collect()
+    }
+
+    async fn call(&self, caller: &Caller, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        self.magic.call(caller, name, body).await
+    }
+
+    fn watch(&self) -> Result<Answers<arrow_flight::Result>> {
         let (mut published, durable) = (self.magic.engine.published(), self.magic.engine.durable());
         published.mark_changed();
         let state = (self.magic.clone(), self.cancel.clone(), published, durable);
-        stream::unfold(state, |(magic, cancel, mut published, mut durable)| async move {
+        let answers = stream::unfold(state, |(magic, cancel, mut published, mut durable)| async move {
             tokio::select! {
                 () = cancel.cancelled() => return None,
                 changed = published.changed() => changed.ok()?,
@@ -68,52 +66,16 @@ impl MagicFlight {
             let body = encode(magic.progress()).map_err(|e| to_status(&e));
             let answer = body.map(|body| arrow_flight::Result { body: body.into() });
             Some((answer, (magic, cancel, published, durable)))
-        })
-        .boxed()
+        });
+        Ok(answers.boxed())
     }
-}
 
-impl MagicFlight {
     fn questions(&self, epoch: u64) -> Result<Answers<arrow_flight::Result>> {
         let asked = self.magic.desk()?.listen(epoch)?;
-        let next = |mut asked: UnboundedReceiver<Asked>| async move {
-            let body = encode(asked.recv().await?).map_err(|e| to_status(&e));
-            Some((body.map(|body| arrow_flight::Result { body: body.into() }), asked))
-        };
-        Ok(stream::unfold(asked, next).take_until(self.cancel.clone().cancelled_owned()).boxed())
-    }
-}
-
-fn unimplemented<T>(what: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!("{what} is not part of the Magic API")))
-}
-
-fn foreign() -> Status {
-    Status::invalid_argument("not a ticket or command of the Magic API")
-}
-
-#[tonic::async_trait]
-impl FlightService for MagicFlight {
-    type HandshakeStream = Answers<HandshakeResponse>;
-    type ListFlightsStream = Answers<FlightInfo>;
-    type DoGetStream = Answers<FlightData>;
-    type DoPutStream = Answers<PutResult>;
-    type DoExchangeStream = Answers<FlightData>;
-    type DoActionStream = Answers<arrow_flight::Result>;
-    type ListActionsStream = Answers<ActionType>;
-
-    async fn handshake(
-        &self,
-        _: Request<Streaming<HandshakeRequest>>,
-    ) -> Result<Response<Self::HandshakeStream>, Status> {
-        unimplemented("Handshake")
+        Ok(questions_of(asked).take_until(self.cancel.clone().cancelled_owned()).boxed())
     }
 
-    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
-        unimplemented("ListFlights (call `catalog`)")
-    }
-
-    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+    async fn plan(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
         let caller = caller(&request)?;
         let descriptor = request.into_inner();
         let plan = from_ticket(&descriptor.cmd).ok_or_else(foreign)?.map_err(|e| to_status(&e))?;
@@ -133,21 +95,13 @@ impl FlightService for MagicFlight {
         Ok(Response::new(info))
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        unimplemented("PollFlightInfo")
-    }
-
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        unimplemented("GetSchema (GetFlightInfo has it)")
-    }
-
     /// Tickets of the Magic API do not come here: [`RowsOut`] answers them.
-    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+    async fn get(&self, request: Request<Ticket>) -> Result<Response<Answers<FlightData>>, Status> {
         caller(&request)?;
         Err(foreign())
     }
 
-    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Answers<PutResult>>, Status> {
         let caller = caller(&request)?;
         caller.rights.check(Right::Write).map_err(|e| to_status(&e))?;
         let mut incoming = request.into_inner().peekable();
@@ -177,36 +131,6 @@ impl FlightService for MagicFlight {
         });
         Ok(Response::new(until_error(answers).boxed()))
     }
-
-    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
-        unimplemented("DoExchange")
-    }
-
-    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let caller = caller(&request)?;
-        let Action { r#type: name, body } = request.into_inner();
-        if name == WATCH {
-            caller.rights.check(Right::Read).map_err(|e| to_status(&e))?;
-            let Nothing {} = decode(&body).map_err(|e| to_status(&e))?;
-            return Ok(Response::new(self.watch()));
-        }
-        if name == QUESTIONS {
-            caller.rights.check(Right::Write).map_err(|e| to_status(&e))?;
-            let OfEpoch { epoch } = decode(&body).map_err(|e| to_status(&e))?;
-            return Ok(Response::new(self.questions(epoch).map_err(|e| to_status(&e))?));
-        }
-        let name = name.strip_prefix(ACTIONS).ok_or_else(foreign)?;
-        let body = self.magic.call(&caller, name, &body).await.map_err(|e| to_status(&e))?;
-        Ok(Response::new(stream::iter([Ok(arrow_flight::Result { body: body.into() })]).boxed()))
-    }
-
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        let names = READ_CALLS.iter().chain(WRITE_CALLS).map(|name| format!("{ACTIONS}{name}"));
-        let all = names
-            .chain([WATCH.to_owned(), QUESTIONS.to_owned()])
-            .map(|name| Ok(ActionType { r#type: name, description: String::new() }));
-        Ok(Response::new(stream::iter(all.collect::<Vec<_>>()).boxed()))
-    }
 }
 
 /// What cannot be read is the client's fault; what its connection ended with is that.
@@ -233,8 +157,8 @@ pub(crate) fn magic_service(
     guard: Arc<Guard>,
     magic: Arc<Magic>,
     cancel: CancellationToken,
-) -> InterceptedService<RowsOut<FlightServiceServer<MagicFlight>>, LetIn> {
-    let calls = FlightServiceServer::new(MagicFlight::new(magic.clone(), cancel.clone()));
+) -> InterceptedService<RowsOut<FlightServiceServer<Offered<MagicFlight>>>, LetIn> {
+    let calls = FlightServiceServer::new(Offered(MagicFlight::new(magic.clone(), cancel.clone())));
     let flight = RowsOut::before(calls.max_decoding_message_size(MAX_ROWS), Some(magic), cancel);
     InterceptedService::new(flight, LetIn::new(guard))
 }

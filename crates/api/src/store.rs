@@ -24,8 +24,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::client::{Connection, PATIENCE};
 use crate::ending;
 use crate::errors::of_status;
+use crate::offered::WATCH;
 use crate::rows;
-use crate::server::WATCH;
 use crate::wire::{
     Catalogs, Nothing, OfCatalog, OfEpoch, OfSeq, OfTable, Plan, Planned, Progresses, Publish, Split, Stage,
     StageSchema, decode_answer, ticket,

@@ -61,7 +61,7 @@ fn local() -> SocketAddr {
 /// A latch at one address, over all its starts.
 pub(crate) struct LatchHome {
     dir: Arc<TempDir>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What leads there.
     pub(crate) seat: HubSeat,
     threads: Option<Threads>,
@@ -121,7 +121,7 @@ pub(crate) struct EngineHome {
     kind: Kind,
     desk: Arc<TempDir>,
     name: &'static str,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     threads: Option<Threads>,
 }
 

@@ -10,5 +10,6 @@ mod guarded;
 mod hostile;
 mod hub;
 mod leases;
+mod offered;
 mod served;
 mod wire;

@@ -7,7 +7,7 @@ use arrow_flight::{
 };
 use futures::StreamExt;
 use tidelake_api::wire::PREFIX;
-use tidelake_api::{ACTIONS, Answers, MagicFlight};
+use tidelake_api::{ACTIONS, Answers, MagicFlight, Offered};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::service::FlightSql;
@@ -15,13 +15,13 @@ use super::service::FlightSql;
 /// Both services.
 pub(super) struct Both {
     pub(super) sql: FlightSql,
-    pub(super) magic: Option<MagicFlight>,
+    pub(super) magic: Option<Offered<MagicFlight>>,
 }
 
 type Answered<T> = Result<Response<Answers<T>>, Status>;
 
 impl Both {
-    fn magic_for(&self, bytes: &[u8], prefix: &[u8]) -> Option<&MagicFlight> {
+    fn magic_for(&self, bytes: &[u8], prefix: &[u8]) -> Option<&Offered<MagicFlight>> {
         self.magic.as_ref().filter(|_| bytes.starts_with(prefix))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tidelake_access::{Door, Guard};
-use tidelake_api::{LetIn, Magic, MagicFlight, RowsOut, incoming};
+use tidelake_api::{LetIn, Magic, MagicFlight, Offered, RowsOut, incoming};
 use tidelake_core::{Error, Result};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ impl FlightServer {
         let address = door.local_addr().map_err(|e| Error::io("read the Flight listener's address", e))?;
         let incoming = incoming(door, cancel.clone());
         let sql = FlightSql::new(service, guard.clone(), cancel.clone());
-        let calls = magic.clone().map(|magic| MagicFlight::new(magic, cancel.clone()));
+        let calls = magic.clone().map(|magic| Offered(MagicFlight::new(magic, cancel.clone())));
         let flight = FlightServiceServer::new(Both { sql, magic: calls });
         let flight = InterceptedService::new(RowsOut::before(flight, magic, cancel.clone()), LetIn::new(guard));
         let serving = Server::builder().add_service(flight);
