@@ -155,7 +155,7 @@ impl Processes {
     fn engine(&self, node: usize, env: &Arc<super::world::NodeEnv>) -> Result<()> {
         let at = node - ENGINES[0];
         let store = self.stores[at].lock().clone();
-        let engine = Store::new(store, self.shared.clone(), self.flaw);
+        let engine = Store::watched(store, self.shared.clone(), self.flaw);
         let desk = Desk::open(&self.dir_of(node), engine.durable().borrow().seq)?;
         let reporter = Reporter {
             engine: engine.clone(),

@@ -36,7 +36,7 @@ impl Epochs {
 }
 
 impl Store {
-    pub fn new(inner: MemStore, shared: Arc<Shared>, flaw: Option<Flaw>) -> Arc<dyn StoreEngine> {
+    pub fn watched(inner: MemStore, shared: Arc<Shared>, flaw: Option<Flaw>) -> Arc<dyn StoreEngine> {
         let epochs = Arc::new(Epochs { shared, newest: AtomicU64::new(0) });
         Arc::new(Store { inner, flaw, epochs })
     }

@@ -1,8 +1,8 @@
 //! Decoding ahead: the next batch is made while the one before is sent.
 
 use futures::{StreamExt, stream};
+use tidelake_core::Error;
 use tidelake_core::ports::BatchStream;
-use tidelake_core::{Error, Result};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -47,6 +47,7 @@ mod tests {
 
     use arrow::array::{Int32Array, RecordBatch};
     use futures::TryStreamExt;
+    use tidelake_core::{Result, env};
 
     use super::*;
 
@@ -83,11 +84,11 @@ mod tests {
         let mut got = ahead(endless.boxed());
         for taken in 1..4 {
             got.next().await.expect("more").expect("a batch");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            env::sleep(Duration::from_millis(20)).await;
             assert_eq!(made.load(Ordering::Relaxed), taken + 1);
         }
         drop(got);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        env::sleep(Duration::from_millis(20)).await;
         assert_eq!(made.load(Ordering::Relaxed), 4);
     }
 }
