@@ -58,6 +58,18 @@ async fn serve(settings: Settings, engine: &EnginePlace) -> Result<()> {
     pipeline.start_stream(&work.dir).await?;
     let (own, first) = (work.clone(), line);
     pipeline.add_task("Magic Writer", tokio::spawn(async move { own.turns(first).await }));
+    until_ended(&settings, &pipeline, &cancel).await
+}
+
+/// Shows how a writer's pipeline is, until it ends or is cancelled; then all of it is stopped.
+///
+/// # Errors
+/// A port that is taken, and what the pipeline ended with.
+pub(super) async fn until_ended(
+    settings: &Settings,
+    pipeline: &Arc<Pipeline>,
+    cancel: &CancellationToken,
+) -> Result<()> {
     settings.access.reload_on_hangup(cancel.clone())?;
     let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
     let (http, _) = http::serve(&settings.access, settings.common.http_listen, routes, cancel.child_token()).await?;

@@ -27,17 +27,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::lineage::Lineage;
 use super::settings::Places;
+use super::writer::until_ended;
 use super::{AGAIN, connect, latch_line, may_come_back, upstream_probe};
 use crate::config::Settings;
 use crate::data_dir::DataDir;
-use crate::listeners::{StatusAddress, write_ports};
 use crate::pipeline::{Parts, Pipeline, open_buffer, writer_parts};
 use crate::probe::PipelineProbe;
 use crate::status::EngineReport;
 use crate::upstream::Upstream;
 use crate::where_from::{OpenedSource, address, open_source, source_kind};
 use crate::wishes::Kept;
-use crate::{doctor, http, progress, shutdown};
+use crate::{doctor, shutdown};
 use shares::Shares;
 
 /// How long the Magic Writer of an ended turn has to end.
@@ -99,21 +99,7 @@ pub async fn serve(settings: Settings, places: &Places) -> Result<()> {
     let opened = open_source(&settings, &kept, &dir)?;
     let work = Arc::new(open(Begun { settings, dir, upstream, line, connections, lineage, kept }, opened, &cancel)?);
     work.begin().await?;
-    let pipeline = work.pipeline.clone();
-    let settings = &work.settings;
-    settings.access.reload_on_hangup(cancel.clone())?;
-    let routes = http::of_pipeline(pipeline.clone(), http::install_metrics()?);
-    let (http, _) = http::serve(&settings.access, settings.common.http_listen, routes, cancel.child_token()).await?;
-    if let Some(file) = &settings.common.ports_file {
-        write_ports(file, &[("http", &http)])?;
-    }
-    eprintln!("{}", StatusAddress(&settings.access, http));
-    let bars = tokio::spawn(progress::show_copies(pipeline.clone(), cancel.clone()));
-    let ended = pipeline.wait().await;
-    cancel.cancel();
-    let stopped = pipeline.stop().await;
-    let _ = bars.await;
-    ended.and(stopped)
+    until_ended(&work.settings, &work.pipeline, &cancel).await
 }
 
 /// What there is once it is known where the buffer begins.
