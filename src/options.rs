@@ -12,6 +12,19 @@ use tidelake_engine::Compression;
 
 use crate::access::args::{MysqlTlsArgs, TlsArgs};
 
+/// Ports of the HTTP listeners, unless they are given: one of each process may run on one machine. The writer's is that of `run`, as `status`, `interval`,
+/// `tables`, `resync` and `verify` ask it.
+pub mod http_port {
+    /// Of `run`, `demo` and `writer`.
+    pub const WRITER: u16 = 8080;
+    /// Of `engine`.
+    pub const ENGINE: u16 = 8081;
+    /// Of `latch`.
+    pub const LATCH: u16 = 8082;
+    /// Of `query`.
+    pub const QUERY: u16 = 8083;
+}
+
 /// The configuration file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {

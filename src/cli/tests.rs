@@ -1,11 +1,14 @@
 //! What the commands' options are, whatever groups they are said in.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Parser};
 
-use super::Cli;
-use crate::config::FileConfig;
+use super::{Cli, Command as Asked};
+use crate::config::{FileConfig, Settings};
+use crate::processes::args::{LatchCommand, LatchCommandArgs};
+use crate::processes::settings;
 
 const EVERYWHERE: &str = "http-listen insecure-listen tls-cert tls-key tls-client-ca ports-file log-format log";
 const SQL: &str = "mysql-listen flight-listen mysql-tls-cert mysql-tls-key query-memory freshness time-zone";
@@ -93,6 +96,48 @@ fn an_option_is_the_same_in_every_command_that_has_it() {
         let env = format!("TIDELAKE_{}", name(arg).replace('-', "_").to_uppercase());
         assert!(name(arg) == "exit" || wanted.0.as_deref() == Some(env.as_ref()), "--{} of {command}", name(arg));
     }
+}
+
+/// The commands of the guide start one of each on one machine.
+#[test]
+fn each_process_has_an_http_port_of_its_own() {
+    let cli = built();
+    let said = |command: &str| {
+        let listen = options(&cli, command).into_iter().find(|arg| name(arg) == "http-listen").expect("it listens");
+        let help = listen.get_help().map(ToString::to_string).unwrap_or_default();
+        let (_, address) = help.rsplit_once("[default: ").expect("a default");
+        address.trim_end_matches(']').parse().expect("an address")
+    };
+    let parsed = |line: &str| Cli::try_parse_from(line.split(' ')).expect("well formed").command;
+    let settled = |line: &str| match parsed(line) {
+        Asked::Run(args) => Settings::from_run(args).expect("run").common,
+        Asked::Writer(args) => settings::of_writer(args).expect("writer").0.common,
+        Asked::Engine(args) => settings::of_engine(args.serve).expect("engine").common,
+        Asked::Latch(args) => settings::of_latch(args.serve).expect("latch").common,
+        Asked::Query(args) => settings::of_query(args).expect("query").common,
+        _ => unreachable!("none of these lines"),
+    };
+    let lines = [
+        "tidelake run --source file:. --data-dir d",
+        "tidelake writer --source file:. --data-dir d --engine localhost:1",
+        "tidelake engine --data-dir d",
+        "tidelake latch --data-dir d",
+        "tidelake query --engine localhost:1",
+    ];
+    let mut ports = BTreeSet::new();
+    for line in lines {
+        let command = line.split(' ').nth(1).expect("a command");
+        let listens: SocketAddr = settled(line).http_listen;
+        assert_eq!(listens, said(command), "{line}");
+        ports.insert(listens.port());
+    }
+    assert_eq!(ports.len(), lines.len() - 1, "the writer's is that of `run`: {ports:?}");
+    let Asked::Latch(LatchCommandArgs { command: Some(LatchCommand::Forget(args)), .. }) =
+        parsed("tidelake latch forget --engine e")
+    else {
+        unreachable!("it forgets");
+    };
+    assert_eq!(args.http.http.parse(), Ok::<SocketAddr, _>(said("latch")), "the one that is asked");
 }
 
 #[test]

@@ -101,10 +101,10 @@ impl SqlSettings {
 }
 
 impl FileConfig {
-    /// `config` is the file itself.
-    pub(crate) fn process(&self, given: ProcessArgs, config: Option<PathBuf>) -> Common {
+    /// `config` is the file itself, `http` the port of the HTTP listener if nothing is said of it.
+    pub(crate) fn process(&self, given: ProcessArgs, config: Option<PathBuf>, http: u16) -> Common {
         Common {
-            http_listen: given.http_listen.or(self.http_listen).unwrap_or(local(8080)),
+            http_listen: given.http_listen.or(self.http_listen).unwrap_or(local(http)),
             ports_file: given.ports_file.or(self.ports_file.clone()),
             log_format: given.log_format.or(self.log_format).unwrap_or_default(),
             log: given.log.or(self.log.clone()).unwrap_or_else(|| "info".into()),

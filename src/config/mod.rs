@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use crate::access::Access;
 use crate::cli::{RunArgs, ServeArgs};
 use crate::feed;
-use crate::options::SourceArgs;
+use crate::options::{SourceArgs, http_port};
 
 pub(crate) use file::{FileConfig, read_file};
 pub use groups::{Common, EngineFiles, Moving, SqlSettings, check_interval};
@@ -113,7 +113,8 @@ impl Settings {
         config: Option<PathBuf>,
     ) -> Result<Settings> {
         let data_dir = file.data_dir(serve.data_dir)?;
-        let (sql, common) = (file.sql(serve.sql)?, file.process(serve.process, config));
+        let sql = file.sql(serve.sql)?;
+        let common = file.process(serve.process, config, http_port::WRITER);
         let access = sql.open(&common)?;
         Ok(Settings {
             source,

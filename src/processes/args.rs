@@ -13,6 +13,12 @@ use crate::options::{
     parse_duration,
 };
 
+const HTTP_OF_AN_ENGINE: &str =
+    "HTTP listener (status, health, metrics); port 0 picks a free one [default: 127.0.0.1:8081]";
+const HTTP_OF_A_LATCH: &str =
+    "HTTP listener (status, health, metrics); port 0 picks a free one [default: 127.0.0.1:8082]";
+const HTTP_OF_A_FRONT: &str =
+    "HTTP listener (status, health, metrics); port 0 picks a free one [default: 127.0.0.1:8083]";
 const RETENTION_OF_AN_ENGINE: &str = "How far back the past can be read (AS OF TIMESTAMP), by the upstream's commit times; 0s: not at all [default: 15m]. \
      With --latch, the latch's own option of the name counts";
 const MEMTABLE_OF_A_WRITER: &str =
@@ -47,6 +53,7 @@ pub struct EngineArgs {
 /// Options of the engine's process.
 #[derive(Clone, Debug, Default, Args)]
 #[command(mut_arg("retention", |arg| arg.help(RETENTION_OF_AN_ENGINE)))]
+#[command(mut_arg("http_listen", |arg| arg.help(HTTP_OF_AN_ENGINE)))]
 pub struct EngineServeArgs {
     /// Where the engine keeps its data; created if missing
     #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
@@ -92,6 +99,7 @@ pub enum LatchCommand {
 
 /// Options of `tidelake latch forget`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("http", |arg| arg.default_value("127.0.0.1:8082")))]
 pub struct ForgetArgs {
     /// The engine's name, as the latch's status has it (the file engine-name in its data directory). It must not run any more
     #[arg(long, value_name = "NAME")]
@@ -103,6 +111,7 @@ pub struct ForgetArgs {
 
 /// Options of the latch's process.
 #[derive(Clone, Debug, Default, Args)]
+#[command(mut_arg("http_listen", |arg| arg.help(HTTP_OF_A_LATCH)))]
 pub struct LatchServeArgs {
     /// Where the latch keeps what it must not forget; created if missing. Not needed with --latch-backend
     #[arg(long, env = "TIDELAKE_DATA_DIR", value_name = "DIR")]
@@ -186,6 +195,7 @@ pub struct EnginesArgs {
 /// Options of `tidelake query`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(mut_arg("query_memory", |arg| arg.help(QUERY_MEMORY_OF_A_FRONT)))]
+#[command(mut_arg("http_listen", |arg| arg.help(HTTP_OF_A_FRONT)))]
 pub struct QueryArgs {
     /// The engine's Magic API, HOST:PORT: of `tidelake engine`, or the Flight listener of `tidelake run`; with --latch, of each engine
     /// that may be read

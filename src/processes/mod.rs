@@ -17,7 +17,7 @@ pub mod writer;
 pub(crate) mod fed;
 mod health;
 pub(crate) mod lineage;
-mod settings;
+pub(crate) mod settings;
 mod upstream_probe;
 
 use std::path::Path;

@@ -11,6 +11,7 @@ use super::args::{CommonArgs, EngineServeArgs, EnginesArgs, LatchServeArgs, Quer
 use crate::access::Access;
 use crate::access::args::{EngineLoginArgs, EtcdArgs, LatchArgs};
 use crate::config::{Common, EngineFiles, FileConfig, Settings, SqlSettings, duration, local, read_file};
+use crate::options::http_port;
 
 /// Where the engine is, and how to come in.
 pub struct EnginePlace {
@@ -84,10 +85,10 @@ pub struct QuerySettings {
     pub common: Common,
 }
 
-fn common(args: CommonArgs) -> Result<(FileConfig, Common)> {
+fn common(args: CommonArgs, http: u16) -> Result<(FileConfig, Common)> {
     let config = args.config.config;
     let file = read_file(config.as_deref())?;
-    let common = file.process(args.process, config);
+    let common = file.process(args.process, config, http);
     Ok((file, common))
 }
 
@@ -96,7 +97,7 @@ fn common(args: CommonArgs) -> Result<(FileConfig, Common)> {
 /// # Errors
 /// A missing or wrong option, with its name and what to write instead.
 pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
-    let (file, common) = common(args.common)?;
+    let (file, common) = common(args.common, http_port::ENGINE)?;
     let data_dir = file.data_dir(args.data_dir)?;
     let magic_listen = args.magic_listen.or(file.magic_listen).unwrap_or(local(8816));
     let access = common.open("--magic-listen", magic_listen)?;
@@ -118,7 +119,7 @@ pub fn of_engine(args: EngineServeArgs) -> Result<EngineSettings> {
 /// # Errors
 /// As for [`of_engine`].
 pub fn of_latch(args: LatchServeArgs) -> Result<LatchSettings> {
-    let (file, common) = common(args.common)?;
+    let (file, common) = common(args.common, http_port::LATCH)?;
     let etcd = file.etcd(args.etcd);
     let backend = match (args.latch_backend.or(file.latch_backend.clone()), args.data_dir.or(file.data_dir.clone())) {
         (Some(url), _) => LatchBackend::Etcd(url, etcd),
@@ -158,7 +159,7 @@ pub fn of_writer(args: WriterArgs) -> Result<(Settings, Places)> {
 /// # Errors
 /// As for [`of_engine`].
 pub fn of_query(args: QueryArgs) -> Result<QuerySettings> {
-    let (file, common) = common(args.common)?;
+    let (file, common) = common(args.common, http_port::QUERY)?;
     let sql = file.sql(args.sql)?;
     let access = sql.open(&common)?;
     let engines = EnginesArgs { engine: args.engine, login: args.engine_login, latch: args.latch };
