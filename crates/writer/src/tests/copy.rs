@@ -180,8 +180,10 @@ impl World {
 
     /// A new process: the source resumes after the buffer, the copier at the catalog's cursor.
     async fn crash(mut self) -> World {
-        self.copier = Copier::default();
+        // The old process holds what it needs of the buffer until it has ended.
+        let ended = std::mem::take(&mut self.copier);
         self.bench = self.bench.crash().await;
+        drop(ended);
         self.streamed = self.bench.buffer.read_position().borrow().as_ref().map_or(0, |p| p.minor);
         self.bench.settle().await;
         let catalog = self.bench.catalog();
