@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, cast::AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Field, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use roaring::RoaringBitmap;
@@ -19,9 +19,6 @@ use crate::file::DataFile;
 
 /// Rows of a batch handed to readers.
 pub(crate) const BATCH_ROWS: usize = 8192;
-
-/// Most rows of a batch, however narrow they are.
-const MOST_ROWS: usize = 8 * BATCH_ROWS;
 
 pub(super) const ALL_BIRTHS: Range<u64> = 0..u64::MAX;
 
@@ -166,26 +163,6 @@ impl FileColumns {
             roots.push(have.len());
         }
         Ok(FileColumns { roots, ids, births, filter_births: !inside })
-    }
-
-    /// How many rows have about so many bytes of values once they are decoded: never fewer than usual.
-    pub(super) fn rows_within(&self, bytes: usize, read: &FileRead, footer: &ArrowReaderMetadata) -> usize {
-        let stored = |root: usize| -> usize {
-            let groups = footer.metadata().row_groups();
-            let chunks = groups.iter().filter_map(|group| Some((group.columns().get(root)?, group.num_rows())));
-            // A damaged footer may say anything.
-            let (bytes, rows) = chunks.fold((0i64, 0i64), |(bytes, rows), (chunk, more)| {
-                (bytes.saturating_add(chunk.uncompressed_size()), rows.saturating_add(more))
-            });
-            (bytes.max(1) as usize).div_ceil(rows.max(1) as usize)
-        };
-        let width = |(id, field): (&ColumnId, &Arc<Field>)| {
-            let root = || self.ids.iter().position(|have| have == id).map(|at| stored(self.roots[at]));
-            field.data_type().primitive_width().or_else(root).unwrap_or(1)
-        };
-        let row: usize =
-            read.target.columns.iter().zip(read.target.schema.fields()).map(width).fold(0, usize::saturating_add);
-        (bytes / row.max(1)).clamp(BATCH_ROWS, MOST_ROWS)
     }
 
     /// Of a batch's rows those born in time; `None`: all.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use futures::StreamExt;
 use tidelake_core::ports::{BatchStream, RowFilter, ScanSplit};
 use tidelake_core::{Error, Result};
@@ -16,6 +17,9 @@ use crate::adapt::Target;
 use crate::engine::{Inner, incarnation_of};
 use crate::file::DataFile;
 use crate::table::Units;
+
+/// Most rows of a batch, however narrow they are.
+const MOST_ROWS: usize = 8 * BATCH_ROWS;
 
 pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dyn RowFilter>>) -> Result<BatchStream> {
     let def = inner.readable_def(split.seq, split.table)?;
@@ -34,7 +38,6 @@ pub(crate) fn read_split(inner: &Inner, split: &ScanSplit, filter: Option<Arc<dy
             filter: filter.clone(),
             limit: None,
             read_bytes: inner.options.read_bytes,
-            batch_bytes: split.batch_bytes,
         }
     };
     match part {
@@ -81,5 +84,12 @@ fn file_read(
     let empty_mask = inner.options.faults.on("bug: empty mask");
     let dead = if empty_mask { Arc::default() } else { file.deaths.read().mask_at(split.seq) };
     let seq = if inner.options.faults.on("bug: seq off by one") { split.seq.next() } else { split.seq };
-    FileRead { file, target: target.clone(), seq, groups, births, dead, with_births: false, batch_rows: BATCH_ROWS }
+    let batch_rows = rows_within(split.batch_bytes, &target.schema);
+    FileRead { file, target: target.clone(), seq, groups, births, dead, with_births: false, batch_rows }
+}
+
+/// How many rows of numbers have about so many bytes. Texts and binary strings may have any size, so batches with some are no larger than usual.
+fn rows_within(bytes: usize, schema: &Schema) -> usize {
+    let widths: Option<usize> = schema.fields().iter().map(|field| field.data_type().primitive_width()).sum();
+    widths.map_or(BATCH_ROWS, |row| (bytes / row.max(1)).clamp(BATCH_ROWS, MOST_ROWS))
 }

@@ -45,8 +45,6 @@ pub(super) struct FileScan {
     pub(super) limit: Option<usize>,
     /// Bytes of a row group that are read and decoded at a time, about.
     pub(super) read_bytes: u64,
-    /// Bytes of a batch, about; 0: no more than the usual rows.
-    pub(super) batch_bytes: usize,
 }
 
 pub(super) fn stream_file(scan: FileScan) -> BatchStream {
@@ -86,16 +84,13 @@ struct Decoding {
 }
 
 impl Open {
-    fn new(mut scan: FileScan) -> Result<Open> {
+    fn new(scan: FileScan) -> Result<Open> {
         let footer = match scan.read.target.views {
             true => scan.read.file.viewing_footer()?,
             false => scan.read.file.footer()?,
         };
         let groups = placed_groups(&footer, scan.read.groups.as_deref())?.into_iter();
         let columns = FileColumns::of(&scan.read)?;
-        if scan.batch_bytes > 0 {
-            scan.read.batch_rows = columns.rows_within(scan.batch_bytes, &scan.read, &footer);
-        }
         let filtering = match &scan.filter {
             Some(filter) if scan.rows.is_none() => Filtering::of(&scan.read, filter)?,
             _ => None,
